@@ -1,0 +1,53 @@
+# Everything runs from `.venv`, which the first target that needs it makes.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STORE ?= runs
+SERVE ?= 1
+STUDY := engine/demo/study.toml
+
+.PHONY: install demo app test test-long lint bench demo-model chromium clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: requirements.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+$(VENV)/.developing: $(VENV)/.installed requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+# The app starts first, so that the study can be watched while it runs; with SERVE=0 there is no app.
+demo: install
+	SERVE=$(SERVE) STORE=$(STORE) $(BIN)/python -m engine.demo.show
+
+app: install
+	PRUNOSCOPE_STORE=$(STORE) $(BIN)/python -m streamlit run app.py
+
+test: $(VENV)/.developing chromium
+	$(BIN)/python -m pytest -q -m "not long" tests
+
+test-long: $(VENV)/.developing chromium
+	$(BIN)/python -m pytest -q -m long tests
+
+# Browser tests drive Debian's Chromium. Without the right to install it they skip (and fail under CI).
+chromium:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq \
+	  && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core fonts-noto-core fonts-noto-cjk >/dev/null; } || true
+
+lint: $(VENV)/.developing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.developing
+	$(BIN)/python -m pytest -q tests/bench --benchmark-only -p no:cacheprovider
+
+demo-model: install
+	$(BIN)/python -m engine.demo.build
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
