@@ -1,0 +1,316 @@
+"""The command line of the engine. Exit codes: 0 done, 1 the work failed, 2 the input is wrong.
+
+Heavy imports stand inside the commands: `list` has to answer at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from engine import record
+
+if TYPE_CHECKING:
+    from engine.config import Study
+    from engine.runner import Job
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Prune multilingual transformers, language by language.")
+
+Store = Annotated[Path | None, typer.Option("--store", help="Folder of runs; default $PRUNOSCOPE_STORE, else ./runs.")]
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="<study>/<method>-s<seed>")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+
+
+def fail(lines: list[str], code: int) -> typer.Exit:
+    """Print one unwrapped line per problem to stderr and give the exit to raise."""
+    for line in lines:
+        print(" ".join(line.split()), file=sys.stderr)
+    return typer.Exit(code)
+
+
+def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn a user's mistake into lines and exit 2, a failed run into a line and exit 1; tracebacks only with --debug."""
+
+    @wraps(command)
+    def inner(*args: Any, **kwargs: Any) -> Any:
+        from engine.config import ConfigError
+
+        try:
+            return command(*args, **kwargs)
+        except ConfigError as error:
+            raise fail(error.problems, 2) from None
+        except record.RecordError as error:
+            raise fail([str(error)], 2) from None
+        except KeyboardInterrupt:
+            raise fail(["interrupted: what was finished is kept; --resume goes on"], 1) from None
+        except (typer.Exit, typer.BadParameter):
+            raise
+        except Exception as error:
+            if kwargs.get("debug"):
+                raise
+            raise fail([f"{type(error).__name__}: {error}" if str(error) else type(error).__name__], 1) from None
+
+    return inner
+
+
+def _quiet() -> None:
+    """Keep the terminal for our own words: libraries' progress bars and advice off."""
+    import os
+
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+def _copy(study_file: Path, folder: Path, base: Path) -> None:
+    """Keep the study's own text in the store with the folder that its paths start from, so that it can be resumed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with record.atomic(folder / "study.toml") as temporary:
+        temporary.write_text(study_file.read_text(encoding="utf-8-sig"), encoding="utf-8")
+    record.write_json(folder / "study.json", {"schema": record.SCHEMA, "base": str(base)})
+
+
+def _stored(store: Path, name: str) -> Study:
+    """A study from its copy in the store."""
+    from engine import config
+
+    folder = store / name
+    if not (folder / "study.toml").is_file():
+        raise record.RecordError(f"study: must be one of {', '.join(record.studies(store)) or 'none: the store is empty'}; got {name!r}")
+    base = Path(record.read_json(folder / "study.json")["base"])
+    return config.parse((folder / "study.toml").read_text(encoding="utf-8"), base, f"{name}/study.toml")
+
+
+@app.command()
+@guarded
+def run(
+    study_file: StudyFile,
+    store: Store = None,
+    executor: Annotated[str, typer.Option(help="local or ray")] = "local",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with interrupted runs.")] = False,
+    measure: Annotated[bool, typer.Option(help="Compute derived measures afterwards.")] = True,
+    debug: Debug = False,
+) -> None:
+    """Run a study in the foreground, all its runs in one process, then measure."""
+    from engine import config, queue, runner
+
+    study = config.load(study_file)
+    if executor != "local":
+        raise config.ConfigError([f"executor: must be local in this version; got {executor!r}"])
+    where = record.store_path(store)
+    jobs = runner.jobs(study, where)
+    _refuse_interrupted(jobs, resume)
+    _quiet()
+    from engine.workbench import Workbench
+
+    bench = Workbench.open(study)
+    for job in jobs:
+        if (job.run.path / "config.json").exists():
+            job.run.begin(runner.run_config(job, bench))
+    _copy(study_file, where / study.study.name, study.base)
+    failed = _run_all(jobs, bench)
+    if measure and queue.measure(where, study.study.name):
+        failed.append(f"measures of {study.study.name} failed: see {where / study.study.name / 'measure.log'}")
+    if failed:
+        raise fail(failed, 1)
+
+
+def _refuse_interrupted(jobs: list[Job], resume: bool) -> None:
+    from engine.config import ConfigError
+
+    states = {job.name: job.run.state() for job in jobs}
+    if running := [name for name, state in states.items() if state == "running"]:
+        raise ConfigError([f"{name}: is running in another process: wait for it or cancel it" for name in running])
+    begun = [name for name, state in states.items() if state in ("lost", "failed", "cancelled", "queued")]
+    if begun and not resume:
+        raise ConfigError([f"{name}: was interrupted ({states[name]}): add --resume to go on" for name in begun])
+
+
+def _run_all(jobs: list[Job], bench: Any) -> list[str]:
+    """Run every job with a bar each second; returns one line per failed run. A failed dense run stops its methods."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from engine import runner
+
+    failed: list[str] = []
+    console = Console()
+    for note in bench.data.notes:
+        console.print(f"note: {note}", markup=False, highlight=False)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), TextColumn("{task.fields[phase]}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bar:
+        whole = bar.add_task("all runs", total=len(jobs), phase="")
+        for number, job in enumerate(jobs):
+            task = bar.add_task(job.name, total=1.0, phase="waiting")
+
+            def report(name: str, fraction: float, phase: str, task: Any = task) -> None:
+                bar.update(task, completed=fraction, phase=phase)
+
+            try:
+                runner.execute(job, bench, report)
+            except Exception as error:
+                failed.append(f"{job.name}: {error}")
+            bar.remove_task(task)
+            bar.update(whole, completed=number + 1, phase=f"{number + 1} of {len(jobs)}")
+            if not console.is_terminal:
+                print(f"{number + 1}/{len(jobs)} {job.name}: {job.run.state()}", flush=True)
+    return failed
+
+
+@app.command(hidden=True)
+@guarded
+def execute(name: RunName, store: Store = None, debug: Debug = False) -> None:
+    """Do one run of a stored study in this process (what the worker starts)."""
+    from engine import runner
+
+    where = record.store_path(store)
+    study = _stored(where, name.partition("/")[0])
+    job = next((job for job in runner.jobs(study, where) if job.name == name), None)
+    if job is None:
+        raise record.RecordError(f"RUN: must be a run of the study {study.study.name}; got {name!r}")
+    _quiet()
+    from engine.workbench import Workbench
+
+    job.run.beat(step=0, total=1, phase="loading", attempt=0)
+    try:
+        runner.execute(job, Workbench.open(study))
+    except runner.Cancelled:
+        raise fail([f"{name}: cancelled"], 1) from None
+    except Exception as error:
+        if job.run.status() is None:
+            job.run.finish("failed", reason=str(error))
+        raise
+
+
+@app.command()
+@guarded
+def submit(study_file: StudyFile, store: Store = None, worker: Annotated[bool, typer.Option(help="Start a worker if none runs.")] = True, debug: Debug = False) -> None:
+    """Queue a study's runs; finished ones are left out."""
+    from engine import config, queue, runner
+
+    study = config.load(study_file)
+    where = record.store_path(store)
+    waiting = [job for job in runner.jobs(study, where) if job.run.state() not in ("done", "running")]
+    _copy(study_file, where / study.study.name, study.base)
+    for job in waiting:
+        job.run.path.mkdir(parents=True, exist_ok=True)
+        job.run.reopen()
+    queue.submit(where, [job.name for job in waiting])
+    print(f"{len(waiting)} runs queued")
+    if worker:
+        queue.ensure_worker(where, study.study.device)
+
+
+@app.command()
+@guarded
+def worker(
+    store: Store = None,
+    device: Annotated[str, typer.Option(help="One worker per device.")] = "auto",
+    until_idle: Annotated[bool, typer.Option("--until-idle", help="Stop when nothing waits.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Run what is queued, one run at a time."""
+    from engine import queue
+
+    if not queue.work(record.store_path(store), device, until_idle):
+        print(f"another worker holds {device}")
+
+
+@app.command("list")
+@guarded
+def list_runs(store: Store = None, as_json: Annotated[bool, typer.Option("--json")] = False, debug: Debug = False) -> None:
+    """List all runs of the store with their state."""
+    where = record.store_path(store)
+    found = [(f"{study}/{run.name}", run.state()) for study in record.studies(where) for run in record.runs(where, study)]
+    if as_json:
+        print(json.dumps([{"run": name, "state": state} for name, state in found], indent=1))
+        return
+    for name, state in found:
+        print(f"{state:10} {name}")
+
+
+@app.command()
+@guarded
+def cancel(name: RunName, store: Store = None, debug: Debug = False) -> None:
+    """Stop a run; what it finished stays, and `resume` goes on."""
+    from engine import queue
+
+    print(queue.cancel(record.store_path(store), name))
+
+
+@app.command()
+@guarded
+def resume(name: RunName, store: Store = None, debug: Debug = False) -> None:
+    """Queue a lost, failed or cancelled run again; it goes on from its checkpoint."""
+    from engine import queue
+
+    where = record.store_path(store)
+    run = record.find_run(where, name)
+    if (state := run.state()) in ("done", "running"):
+        raise record.RecordError(f"RUN: must be lost, failed, cancelled or queued; {name} is {state}")
+    run.reopen()
+    queue.submit(where, [name])
+    queue.ensure_worker(where, _stored(where, run.study).study.device)
+    print("queued")
+
+
+@app.command()
+@guarded
+def check(study_file: StudyFile, store: Store = None, as_json: Annotated[bool, typer.Option("--json")] = False, debug: Debug = False) -> None:
+    """Validate a study and its data, and estimate time, memory and disk."""
+    from engine import config
+
+    study = config.load(study_file)
+    _quiet()
+    from engine.estimate import estimate
+
+    found = estimate(study, record.store_path(store))
+    if as_json:
+        print(json.dumps(found.record(), indent=1))
+        return
+    for note in found.notes:
+        print(f"note: {note}")
+    print(f"runs {found.runs}, updates {found.updates}, about {found.seconds / 60:.1f} min on this machine")
+    print(f"memory about {found.memory_bytes / 2**30:.2f} GiB, disk about {found.disk_bytes / 2**30:.2f} GiB")
+    print(f"parameters {found.parameters:,}, of which prunable {found.prunable:,} ({found.prunable / found.parameters:.0%})")
+
+
+@app.command()
+@guarded
+def methods(as_json: Annotated[bool, typer.Option("--json")] = False, debug: Debug = False) -> None:
+    """List criteria, allocations, schedules, objectives, recipes and tasks with their sources."""
+    from engine.registry import table
+
+    kinds = ("criteria", "allocations", "schedules", "objectives", "recipes", "tasks")
+    if as_json:
+        print(json.dumps({kind: [_row(row) for row in table(kind).values()] for kind in kinds}, indent=1, ensure_ascii=False))
+        return
+    for kind in kinds:
+        print(f"\n{kind}")
+        for row in table(kind).values():
+            print(f"  {row.name:20} {row.what} [{row.section}; {row.source}]")
+
+
+def _row(row: Any) -> dict[str, Any]:
+    shown = {key: getattr(row, key) for key in ("name", "title", "what", "section", "source")}
+    if hasattr(row, "parameters"):
+        shown |= {"needs": sorted(row.needs), "chosen": row.chosen, "formula": row.formula}
+        shown["parameters"] = {parameter.name: parameter.default for parameter in row.parameters}
+        shown["options"] = {key: value for key, value in row.options.items() if isinstance(value, (str, int, float, bool, type(None)))}
+    return shown
+
+
+if __name__ == "__main__":
+    app()

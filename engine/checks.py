@@ -1,0 +1,167 @@
+"""What a study means: tables, levels, languages and files, checked before anything is computed.
+
+`meaning` sees only the sections whose shape was right, so that one pass reports every problem of a study file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from engine import recipes
+from engine.config import ENDINGS, TASK_TYPES, CalibrationSection, MethodSection, TaskSection, TrainSection, validate
+from engine.tasks import TASKS
+
+FILE_KEYS = ("type", "train", "validation", "test", "dataset", "config", "revision", "split", "columns", "format")
+
+
+def meaning(sections: dict[str, Any], base: Path) -> list[str]:
+    """Every problem in the meaning of the given (well-formed) sections."""
+    problems: list[str] = []
+    if "task" in sections:
+        problems += task_problems(sections["task"], base)
+        problems += _language_problems(sections)
+    if "model" in sections:
+        problems += _model_problems(sections["model"].name, base)
+    if "probing" in sections and sections["probing"].tasks:
+        problems.append(f"probing.tasks: must be empty in this version; got {sections['probing'].tasks}")
+    if "train" in sections and "model" in sections and sections["train"].epochs == 0 and sections["model"].head == "new":
+        problems.append("train.epochs: must be at least 1 with model.head = 'new', whose head is untrained; got 0")
+    if "method" in sections:
+        problems += _method_problems(sections["method"], sections)
+    return problems
+
+
+def task_problems(task: TaskSection, base: Path) -> list[str]:
+    """Problems of `[task]`: an unknown row, missing keys of a custom task, files that are not there."""
+    if task.name != "custom":
+        return _row_problems(task)
+    problems = []
+    if task.type not in TASK_TYPES:
+        problems.append(f"task.type: must be one of {', '.join(TASK_TYPES)}; got {task.type!r}")
+    for key in ("source_languages", "languages"):
+        if getattr(task, key) is None:
+            problems.append(f"task.{key}: must be given for a custom task, such as ['en', 'de']")
+    if task.dataset:
+        return problems + [f"task.{split}: must be left out with task.dataset" for split in ("train", "test") if getattr(task, split)]
+    for split in ("train", "test"):
+        if not getattr(task, split):
+            problems.append(f"task.{split}: must be given for a custom task: a path, a list of paths, or task.dataset")
+    return problems + list(_file_problems(task, base))
+
+
+def _row_problems(task: TaskSection) -> list[str]:
+    if task.name not in TASKS:
+        return [f"task.name: must be one of {', '.join(TASKS)}, custom; got {task.name!r}"]
+    given = [key for key in FILE_KEYS if key in task.model_fields_set]
+    problems = [f"task.{key}: must be left out for the row {task.name!r}: only a custom task has it" for key in given]
+    known = TASKS[task.name].languages
+    for key in ("source_languages", "languages"):
+        if unknown := [code for code in getattr(task, key) or () if code not in known]:
+            problems.append(f"task.{key}: must be among {', '.join(known)}; got {', '.join(unknown)}")
+    return problems
+
+
+def paths(task: TaskSection, split: str, language: str, base: Path) -> list[Path]:
+    """The files of a split in one language; none where the study names none."""
+    given = getattr(task, split)
+    names = [given] if isinstance(given, str) else given or []
+    return [base / name.replace("{language}", language) for name in names]
+
+
+def split_languages(task: TaskSection, split: str) -> list[str]:
+    """Languages that a split is read in: the sources for training and selection, all for testing."""
+    return list((task.languages if split == "test" else task.source_languages) or [])
+
+
+def _file_problems(task: TaskSection, base: Path) -> Iterator[str]:
+    for split in ("train", "validation", "test"):
+        given = getattr(task, split)
+        names = [given] if isinstance(given, str) else given or []
+        languages = split_languages(task, split)
+        if len(languages) > 1 and names and not any("{language}" in name for name in names):
+            yield f"task.{split}: must hold {{language}}, because {len(languages)} languages are read; got {given!r}"
+            continue
+        for path in dict.fromkeys(path for code in languages for path in paths(task, split, code, base)):
+            if not path.is_file():
+                yield f"task.{split}: must be a file; got {path}, which is not there"
+            elif task.format == "auto" and path.suffix.lower() not in ENDINGS:
+                yield f"task.{split}: must end in {', '.join(ENDINGS)} or task.format must say what it is; got {path.name}"
+
+
+def languages_of(task: TaskSection) -> tuple[list[str], list[str]]:
+    """(source languages, languages) with the row's own as defaults."""
+    row = TASKS[task.name] if task.name in TASKS else None
+    sources = list(task.source_languages or (row.source_languages if row else ()))
+    return sources, list(task.languages or (row.languages if row else ()))
+
+
+def _language_problems(sections: dict[str, Any]) -> Iterator[str]:
+    sources, languages = languages_of(sections["task"])
+    if not languages:
+        return
+    if missing := [code for code in sources if code not in languages]:
+        yield f"task.languages: must hold every source language; {', '.join(missing)} is missing"
+    for key, codes in (("source_languages", sources), ("languages", languages)):
+        if len(set(codes)) != len(codes):
+            yield f"task.{key}: must be unique; got {codes}"
+    probe = sections["probe"].languages or [] if "probe" in sections else []
+    if unknown := [code for code in probe if code not in languages]:
+        yield f"probe.languages: must be among {', '.join(languages)}; got {', '.join(unknown)}"
+    if "calibration" in sections:
+        yield from _calibration_problems(sections["calibration"], sources, "calibration")
+
+
+def _calibration_problems(calibration: CalibrationSection, sources: list[str], key: str) -> Iterator[str]:
+    # Calibration reads train examples, and a local study has those in its source languages only.
+    if unknown := [code for code in calibration.languages or [] if code not in sources]:
+        yield f"{key}.languages: must be among the source languages {', '.join(sources)}; got {', '.join(unknown)}"
+
+
+def _model_problems(name: str, base: Path) -> list[str]:
+    if name == "bundled":
+        return []
+    folder = (base / name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            return [f"model.name: the folder must hold config.json; {folder} does not"]
+        if not any(folder.glob("*.safetensors")):
+            return [f"model.name: the folder must hold *.safetensors (pickle checkpoints are refused: they can run code); {folder} has none"]
+        return []
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        return [f"model.name: must be bundled, a hub id or a folder; got {name!r}, which is not there"]
+    return []
+
+
+def _method_problems(methods: list[MethodSection], sections: dict[str, Any]) -> list[str]:
+    problems: list[str] = []
+    pruning = 0
+    for index, method in enumerate(methods):
+        key = f"method[{index}]"
+        plan, found = recipes.resolve(method, key)
+        problems += found
+        pruning += plan is not None or bool(found)
+        problems += _override_problems(method, key, sections)
+        if method.label in recipes.CONTROLS and method.recipe != method.label:
+            problems.append(f"{key}.name: must not be {method.label!r}, which every study has")
+    labels = [method.label for method in methods]
+    for label in dict.fromkeys(labels):
+        if labels.count(label) > 1:
+            problems.append(f"method.name: must be unique in the study; {label!r} stands {labels.count(label)} times")
+    if not pruning:
+        problems.append("method: must have at least one [[method]] with a pruning recipe, such as recipe = 'magnitude' and levels = [0.5]")
+    return problems
+
+
+def _override_problems(method: MethodSection, key: str, sections: dict[str, Any]) -> list[str]:
+    problems: list[str] = []
+    if fixed := sorted(set(method.train) & {"epochs", "freeze_embeddings"}):
+        problems.append(f"{key}.train.{fixed[0]}: must be left out: the dense model is shared by all methods of a study")
+    if method.train:
+        validate(TrainSection, method.train, f"{key}.train", problems)
+    if method.calibration:
+        value = validate(CalibrationSection, method.calibration, f"{key}.calibration", problems)
+        if value and "task" in sections:
+            problems += _calibration_problems(value, languages_of(sections["task"])[0], f"{key}.calibration")
+    return problems

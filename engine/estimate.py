@@ -1,0 +1,121 @@
+"""What a study will cost: updates, hours, memory and disk, from its sizes and a short measurement on this machine.
+
+The measurement times a few real training steps and one evaluation batch of the real model on the real data, because
+arithmetic alone is wrong by factors on processors that differ in their matrix units. Memory and disk are counted.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engine.config import Study
+from engine.model import blocks, inputs, matrices
+from engine.runner import KEEP_BYTES, jobs, longest_arm
+from engine.trainer import learning_cost, updates
+from engine.workbench import Workbench
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+STEPS = 3
+ROW_BYTES = 120  # one prediction with its details, compressed, seen on the bundled study
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The cost of a study. Seconds cover training and evaluation, not the derived measures."""
+
+    runs: int
+    updates: int
+    seconds: float
+    memory_bytes: int
+    disk_bytes: int
+    parameters: int
+    prunable: int
+    notes: tuple[str, ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        """As JSON-like values."""
+        return asdict(self)
+
+
+def estimate(study: Study, store: Path) -> Estimate:
+    """Measure and count; raises ConfigError where the study's data or model cannot be loaded."""
+    bench = Workbench.open(study)
+    model = bench.pretrained(study.study.seeds[0])
+    step, item = _measure(model, bench)
+    total, evaluations = _work(study, bench, store)
+    test_rows = len(bench.test[1])
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    prunable = sum(matrix.module.weight.numel() for matrix in matrices(model))
+    probe_rows = len(bench.probe[1])
+    seconds = total * step + evaluations * (test_rows + 3 * probe_rows) * item
+    return Estimate(
+        runs=len(jobs(study, store)),
+        updates=total,
+        seconds=seconds,
+        memory_bytes=_memory(model, bench, parameters),
+        disk_bytes=_disk(study, model, bench, parameters, prunable, evaluations, test_rows, probe_rows),
+        parameters=parameters,
+        prunable=prunable,
+        notes=bench.data.notes,
+    )
+
+
+def _measure(model: nn.Module, bench: Workbench) -> tuple[float, float]:
+    """(seconds per update, seconds per evaluated example), medians over a few after one to warm up."""
+    import torch
+
+    settings = bench.settings(None, {})
+    generator = np.random.default_rng(0)
+    count = min(settings.batch_size, len(bench.train))
+    times = []
+    for _ in range(STEPS + 1):
+        rows = generator.choice(len(bench.train), count, replace=False)
+        times.append(learning_cost(model, bench.data.type, bench.train, rows, settings, bench.handle))
+    rows = generator.choice(len(bench.test[1]), min(256, len(bench.test[1])), replace=False)
+    started = time.perf_counter()
+    with torch.no_grad(), bench.handle.autocast():
+        model.eval()(**inputs(bench.test[1].batch(rows, bench.handle.device)))
+    return float(np.median(times[1:])), (time.perf_counter() - started) / len(rows)
+
+
+def _work(study: Study, bench: Workbench, store: Path) -> tuple[int, int]:
+    """(updates, evaluated levels) of all runs."""
+    dense = updates(len(bench.train), bench.settings(None, {}, dense=True))
+    cycle = updates(len(bench.train), bench.settings(None, {}))
+    total, levels = dense + longest_arm(study) * cycle, 1 + longest_arm(study)
+    for method in study.method:
+        total += len(method.levels) * updates(len(bench.train), bench.settings(None, method.train))
+        levels += len(method.levels)
+    return total * len(study.study.seeds), levels * len(study.study.seeds)
+
+
+def _memory(model: nn.Module, bench: Workbench, parameters: int) -> int:
+    """Weights, gradients and two moments in float32, one mask copy, and the activations of one training batch."""
+    config = model.config
+    tokens = bench.study.train.batch_size * float(np.percentile(bench.train.lengths(), 90))
+    activations = tokens * config.hidden_size * 34 * len(blocks(model)) * 4
+    return int(4 * parameters * 5 + activations)
+
+
+def _disk(
+    study: Study, model: nn.Module, bench: Workbench, parameters: int, prunable: int, levels: int, test_rows: int, probe_rows: int
+) -> int:
+    """Bytes of all run folders: weights that are kept, masks, activations in half precision, rows."""
+    states = probe_rows * (len(blocks(model)) + 1) * model.config.hidden_size * 2 * 2
+    kept = sum(_kept_levels(method.levels, method.keep_weights, parameters) for method in study.method) + 1
+    weights = 4 * parameters * kept * len(study.study.seeds)
+    return int(levels * (states + prunable / 8 + test_rows * ROW_BYTES) + weights + 16 * parameters)
+
+
+def _kept_levels(levels: list[float], keep: list[float] | None, parameters: int) -> int:
+    if keep is not None:
+        return len(keep)
+    return len(levels) if 4 * parameters * len(levels) <= KEEP_BYTES else 1

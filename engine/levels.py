@@ -1,0 +1,69 @@
+"""A finished level → its folder: predictions, activations, weights, sizes. `size.json` comes last (M§6, run folder)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from engine import evaluate, extract
+from engine.masked import Masked
+from engine.record import Level, write_json
+from engine.size import latency_ms, size
+from engine.weights import summary
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from engine.runner import Context
+
+
+def write_level(
+    context: Context, level: Level, model: nn.Module, masked: Masked, reference: dict[str, np.ndarray] | None, updates_done: int, keep: bool
+) -> None:
+    """Everything that is measured on a finished level; `size.json` last."""
+    bench = context.bench
+    context.beat(context.done_before, f"evaluating {level.sparsity:.0%}", force=True)
+    frame, encoded = bench.test
+    scored = evaluate.score(model, bench.data.type, encoded, bench.data.labels, bench.handle)
+    rows, details = evaluate.predictions(scored, frame)
+    level.write_frame("predictions", rows)
+    level.write_frame("details", details)
+    _log_scores(context, level, rows)
+    _write_activations(context, level, model)
+    arrays = masked.arrays()
+    if arrays:
+        level.write_masks(arrays)
+    weights = {matrix.name: (matrix, matrix.weight_OI().float().cpu().numpy()) for matrix in masked.matrices}
+    level.write_frame("weights", summary(weights, reference))
+    if keep:
+        level.write_arrays("weights", {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()})
+    removed = sum(int(array.size - array.sum()) for array in arrays.values())
+    facts = size(model, masked.matrices, removed)
+    facts |= {"updates": updates_done, "requested_sparsity": level.sparsity, "latency_ms_batch32": latency_ms(model, encoded, bench.handle)}
+    facts |= {"bytes_weights": level_bytes(level, "weights.safetensors"), "bytes_masks": level_bytes(level, "masks.safetensors")}
+    write_json(level.path / "size.json", facts)
+    context.run.say(f"level {level.path.name}: measured sparsity {facts['sparsity_prunable']:.4f}")
+
+
+def level_bytes(level: Level, name: str) -> int:
+    """Bytes of a file of a level, 0 where it is not kept."""
+    return (level.path / name).stat().st_size if level.has(name) else 0
+
+
+def _log_scores(context: Context, level: Level, rows: pd.DataFrame) -> None:
+    """One line per language and split, for the live curves."""
+    for (split, language), group in rows.groupby(["split", "language"], sort=False):
+        context.log("evaluation", 0, level=level.sparsity, split=split, language=language, value=float(group["score"].mean()), n=len(group))
+
+
+def _write_activations(context: Context, level: Level, model: nn.Module) -> None:
+    bench = context.bench
+    frame, encoded = bench.probe
+    poolings = tuple(dict.fromkeys(("mean", bench.data.type.pooling)))
+    found, cut = extract.activations(model, encoded, poolings, bench.handle)
+    if cut:
+        context.run.say(f"{cut} activations of level {level.path.name} were cut at the half-precision limit")
+    level.write_frame("probe", frame[["language", "id", "label"]].assign(word=-1))
+    level.write_arrays("activations", extract.by_language(found, frame))

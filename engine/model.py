@@ -1,0 +1,324 @@
+"""Loading checkpoints, and the one table that knows the module names of each architecture (M§1).
+
+Safetensors only, never remote code, always float32 (half-precision files would otherwise train in half). States are
+read with hooks of our own that are removed afterwards: `output_hidden_states=True` leaves permanent ones behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.config import ConfigError
+from engine.registry import Registry
+from engine.tasks.types import TaskType
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+BUNDLED_MODEL = Path(__file__).parent / "demo" / "model"
+ROBERTA_FAMILY = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert")
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """One row: where the repeated blocks of a model type are, and its prunable maps by kind.
+
+    `blocks` and the maps' paths are relative to the base model and to one block. `transposed` marks Conv1D, which
+    stores I×O. `chains` names the maps whose units feed each other (for neighbour-aware criteria).
+    """
+
+    name: str
+    blocks: str
+    maps: Mapping[str, str]
+    transposed: bool = False
+    source: str = ""
+    chains: tuple[tuple[str, str], ...] = field(default=(("value", "attention_output"), ("ffn_in", "ffn_out")))
+
+
+_BERT = {
+    "query": "attention.self.query",
+    "key": "attention.self.key",
+    "value": "attention.self.value",
+    "attention_output": "attention.output.dense",
+    "ffn_in": "intermediate.dense",
+    "ffn_out": "output.dense",
+}
+_DEBERTA = {**_BERT, "query": "attention.self.query_proj", "key": "attention.self.key_proj", "value": "attention.self.value_proj"}
+_DISTILBERT = {
+    "query": "attention.q_lin",
+    "key": "attention.k_lin",
+    "value": "attention.v_lin",
+    "attention_output": "attention.out_lin",
+    "ffn_in": "ffn.lin1",
+    "ffn_out": "ffn.lin2",
+}
+_GPT2 = {"query_key_value": "attn.c_attn", "attention_output": "attn.c_proj", "ffn_in": "mlp.c_fc", "ffn_out": "mlp.c_proj"}
+
+ARCHITECTURES: Registry[Architecture] = Registry(
+    "architecture",
+    (
+        Architecture("bert", "encoder.layer", _BERT),
+        Architecture("roberta", "encoder.layer", _BERT),
+        Architecture("xlm-roberta", "encoder.layer", _BERT),
+        Architecture("electra", "encoder.layer", _BERT),
+        Architecture("distilbert", "transformer.layer", _DISTILBERT),
+        Architecture("deberta-v2", "encoder.layer", _DEBERTA),
+        Architecture("gpt2", "h", _GPT2, transposed=True, chains=(("ffn_in", "ffn_out"),)),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """One prunable weight matrix: its module's full name, block number, kind and orientation."""
+
+    name: str
+    module: nn.Module
+    layer: int
+    kind: str
+    transposed: bool = False
+
+    def weight_OI(self) -> Tensor:
+        """The weight seen as outputs × inputs (a view)."""
+        weight: Tensor = self.module.weight.detach()
+        return weight.T if self.transposed else weight
+
+    def orient(self, values: Tensor) -> Tensor:
+        """From outputs × inputs to the module's own layout, or back."""
+        return values.T if self.transposed else values
+
+
+# -- loading ---------------------------------------------------------------------------------------------------
+
+
+def model_path(name: str, base: Path) -> str:
+    """The folder of `bundled` or of a local checkpoint, else the hub id as it is."""
+    if name == "bundled":
+        return str(BUNDLED_MODEL)
+    folder = (base / name).expanduser()
+    return str(folder) if folder.is_dir() else name
+
+
+def load_tokenizer(path: str) -> Any:
+    """The checkpoint's tokenizer; without a pad token (GPT-2) the end-of-text token pads, behind the attention mask."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise ConfigError([f"model.name: the tokenizer of {path} could not be loaded; {_first_line(error)}"]) from None
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(path: str, kind: TaskType, labels: Sequence[str], head: str = "new", seed: int = 0) -> nn.Module:
+    """Load a checkpoint with the task's head, in float32 and eval mode.
+
+    A new head is drawn from `seed`. `head="keep"` takes the checkpoint's own and asks that its label names are
+    those of the task; `keep_order` then gives the order to use. Raises ConfigError for what cannot be loaded.
+    """
+    import torch
+    from transformers.utils import logging
+
+    torch.manual_seed(seed)
+    settings: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True}
+    if head == "new":
+        names = dict(enumerate(labels))
+        settings |= {"num_labels": len(labels), "id2label": names, "label2id": {name: index for index, name in names.items()}}
+        settings |= {"ignore_mismatched_sizes": True}
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # "newly initialized weights" is what head = "new" asks for
+    try:
+        model = kind.load(path, **settings)
+    except (OSError, ValueError) as error:
+        raise ConfigError([f"model.name: {path} could not be loaded; {_first_line(error)}{_offline_hint(path)}"]) from None
+    finally:
+        logging.set_verbosity(verbosity)
+    if getattr(model.config, "pad_token_id", None) is None:
+        model.config.pad_token_id = model.config.eos_token_id
+    return model.eval()  # type: ignore[no-any-return]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _offline_hint(path: str) -> str:
+    return "" if Path(path).is_dir() else "; on an offline machine give a local folder with config.json, tokenizer and *.safetensors"
+
+
+def keep_order(path: str, labels: Sequence[str]) -> tuple[str, ...]:
+    """The checkpoint's own label order, after checking that its names are the task's; numbers are never trusted."""
+    from transformers import AutoConfig
+
+    names = [str(name) for _, name in sorted(AutoConfig.from_pretrained(path).id2label.items())]
+    if sorted(names) != sorted(labels):
+        raise ConfigError([f"model.head: keep needs a checkpoint whose labels are {', '.join(sorted(labels))}; got {', '.join(names)}"])
+    return tuple(names)
+
+
+def longest_input(config: Any, asked: int) -> int:
+    """`asked`, or less where the position embeddings end (RoBERTa counts positions from padding_idx + 1)."""
+    limit = getattr(config, "max_position_embeddings", None)
+    if not limit or limit < 0:
+        return asked
+    offset = (config.pad_token_id or 0) + 1 if config.model_type in ROBERTA_FAMILY else 0
+    return min(asked, int(limit) - offset)
+
+
+def has_segments(config: Any) -> bool:
+    """Does the model tell segments apart? Passing segment ids to one that does not is an error or nonsense."""
+    return int(getattr(config, "type_vocab_size", 0) or 0) > 1
+
+
+# -- what can be pruned ------------------------------------------------------------------------------------------
+
+
+def blocks(model: nn.Module) -> list[nn.Module]:
+    """The repeated blocks, first to last."""
+    return list(_block_list(model)[1])
+
+
+def _block_list(model: nn.Module) -> tuple[str, Any]:
+    """(full name, ModuleList) of the repeated blocks: by the table, else the longest list that holds linear maps."""
+    from torch import nn
+
+    base = model.base_model
+    prefix = next((name for name, module in model.named_modules() if module is base), "")
+    kind = model.config.model_type
+    if kind in ARCHITECTURES:
+        path = ARCHITECTURES[kind].blocks
+        return _join(prefix, path), base.get_submodule(path)
+    lists = [(name, module) for name, module in base.named_modules() if isinstance(module, nn.ModuleList) and _linears(module)]
+    if not lists:
+        raise ConfigError([f"model.name: {kind} has no repeated blocks with linear maps; known architectures: {', '.join(ARCHITECTURES)}"])
+    name, found = max(lists, key=lambda item: len(item[1]))
+    return _join(prefix, name), found
+
+
+def _linears(module: nn.Module) -> dict[str, nn.Module]:
+    from torch import nn
+
+    return {name: inner for name, inner in module.named_modules() if isinstance(inner, nn.Linear)}
+
+
+def _join(*parts: str) -> str:
+    return ".".join(part for part in parts if part)
+
+
+def matrices(model: nn.Module, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> list[Matrix]:
+    """The prunable matrices in a fixed order (block by block); patterns as in file names match the full name.
+
+    Raises ConfigError for a pattern that matches nothing and for a selection that leaves nothing.
+    """
+    prefix, found = _block_list(model)
+    row = ARCHITECTURES[model.config.model_type] if model.config.model_type in ARCHITECTURES else None
+    every = [matrix for number, block in enumerate(found) for matrix in _block_matrices(_join(prefix, str(number)), block, number, row)]
+    names = [matrix.name for matrix in every]
+    for key, patterns in (("include", include), ("exclude", exclude)):
+        for pattern in patterns:
+            if not any(fnmatchcase(name, pattern) for name in names):
+                raise ConfigError([f"method.{key}: must match a prunable matrix such as {names[0]}; got {pattern!r}"])
+    kept = [
+        matrix
+        for matrix in every
+        if (not include or any(fnmatchcase(matrix.name, pattern) for pattern in include))
+        and not any(fnmatchcase(matrix.name, pattern) for pattern in exclude)
+    ]
+    if not kept:
+        raise ConfigError([f"method.exclude: must leave a matrix to prune; got include {list(include)}, exclude {list(exclude)}"])
+    return kept
+
+
+def _block_matrices(prefix: str, block: nn.Module, number: int, row: Architecture | None) -> Iterator[Matrix]:
+    if row is None:
+        for name, module in _linears(block).items():
+            yield Matrix(_join(prefix, name), module, number, name)
+        return
+    for kind, path in row.maps.items():
+        yield Matrix(_join(prefix, path), block.get_submodule(path), number, kind, row.transposed)
+
+
+def neighbours(model: nn.Module, found: Sequence[Matrix]) -> dict[str, tuple[Matrix | None, Matrix | None]]:
+    """For each matrix the one that feeds it and the one that it feeds within its block (None: no neighbour)."""
+    row = ARCHITECTURES[model.config.model_type] if model.config.model_type in ARCHITECTURES else None
+    chains = row.chains if row else ()
+    by_place = {(matrix.layer, matrix.kind): matrix for matrix in found}
+    pairs: dict[str, tuple[Matrix | None, Matrix | None]] = {}
+    for matrix in found:
+        before = next((by_place.get((matrix.layer, first)) for first, second in chains if second == matrix.kind), None)
+        after = next((by_place.get((matrix.layer, second)) for first, second in chains if first == matrix.kind), None)
+        pairs[matrix.name] = (before, after)
+    return pairs
+
+
+def patterns_to_names(patterns: Mapping[str, float] | None, names: Sequence[str], key: str) -> dict[str, float] | None:
+    """Spell out floors or ceilings given by pattern; a later pattern wins, one that matches nothing is an error."""
+    if not patterns:
+        return None
+    spelled: dict[str, float] = {}
+    for pattern, value in patterns.items():
+        hits = [name for name in names if fnmatchcase(name, pattern)]
+        if not hits:
+            raise ConfigError([f"method.{key}: must match a prunable matrix such as {names[0]}; got {pattern!r}"])
+        spelled |= dict.fromkeys(hits, float(value))
+    return spelled
+
+
+# -- states ------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def states(model: nn.Module, last_only: bool = False) -> Iterator[list[Tensor]]:
+    """Collect hidden states `B×T×D` of one forward pass: embedding output, then every block (or the last block only).
+
+    The list is filled anew by each forward pass inside the context; all hooks are gone when it ends.
+    """
+    collected: list[Tensor] = []
+    found = blocks(model)
+    last = len(found) - 1
+
+    def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        collected.clear()
+        if not last_only:
+            collected.append(args[0] if args else kwargs["hidden_states"])
+
+    def leave(number: int) -> Any:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            if number == last or not last_only:
+                collected.append(output[0] if isinstance(output, tuple) else output)
+
+        return hook
+
+    handles = [found[0].register_forward_pre_hook(enter, with_kwargs=True)]
+    handles += [block.register_forward_hook(leave(number)) for number, block in enumerate(found)]
+    try:
+        yield collected
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def pool(hidden: Tensor, attention_mask: Tensor, how: str) -> Tensor:
+    """Pool `B×T×D` to `B×D`: `first` token, `last` real token, or `mean` over non-padding tokens (M§6)."""
+    import torch
+
+    if how == "first":
+        return hidden[:, 0]
+    if how == "last":
+        ends = attention_mask.sum(1) - 1
+        return hidden[torch.arange(len(hidden), device=hidden.device), ends]
+    weights = attention_mask.unsqueeze(-1).to(hidden.dtype)
+    return (hidden * weights).sum(1) / weights.sum(1)
+
+
+def inputs(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What the model's forward takes from a batch."""
+    return {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in batch}

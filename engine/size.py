@@ -1,0 +1,61 @@
+"""Size and speed of a network (M§6.11), and the three denominators of a sparsity (M§1).
+
+Zeros alone neither shrink a dense file nor speed up a dense kernel, so file size and latency are those of the dense
+layout; what a sparse layout could save is left to whoever has a kernel for it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engine.data import Encoded
+from engine.model import Matrix, blocks, inputs
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from torch import nn
+
+LATENCY_BATCH, LATENCY_REPEATS = 32, 5
+
+
+def size(model: nn.Module, matrices: Sequence[Matrix], removed: int) -> dict[str, Any]:
+    """Counts with `removed` weights masked away: parameters, non-zeros and the sparsity of three wholes."""
+    whole = sum(parameter.numel() for parameter in model.parameters())
+    encoder = sum(parameter.numel() for block in blocks(model) for parameter in block.parameters())
+    prunable = sum(matrix.module.weight.numel() for matrix in matrices)
+    return {
+        "parameters": whole,
+        "encoder_parameters": encoder,
+        "prunable_parameters": prunable,
+        "removed": removed,
+        "nonzeros": whole - removed,
+        "sparsity_prunable": removed / prunable,
+        "sparsity_encoder": removed / encoder,
+        "sparsity_model": removed / whole,
+        "bytes_dense_fp32": 4 * whole,
+        "macs_per_token_dense": prunable,
+        "macs_per_token_nonzero": prunable - removed,
+    }
+
+
+def latency_ms(model: nn.Module, encoded: Encoded, handle: Accelerator) -> float:
+    """Median milliseconds of one forward pass over a batch of examples of middle length (dense kernels)."""
+    import torch
+
+    middle = np.argsort(encoded.lengths(), kind="stable")
+    start = max(0, len(middle) // 2 - LATENCY_BATCH // 2)
+    batch = inputs(encoded.batch(middle[start : start + LATENCY_BATCH], handle.device))
+    times = []
+    model.eval()
+    with torch.no_grad(), handle.autocast():
+        for _ in range(LATENCY_REPEATS):
+            started = time.perf_counter()
+            model(**batch)
+            if handle.device.type == "cuda":
+                torch.cuda.synchronize(handle.device)
+            times.append(1000 * (time.perf_counter() - started))
+    return float(np.median(times))

@@ -1,0 +1,182 @@
+"""What all runs of a study share in one process: device, data, tokens, and the teacher of each seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from engine import device as devices
+from engine import model as models
+from engine.config import CalibrationSection, Study
+from engine.data import Encoded, TaskData, hash_order, encode, load_task, probe_frame
+from engine.evaluate import test_frame
+from engine.recipes import Plan
+from engine.stats import calibration_rows
+from engine.trainer import VALIDATION_CAP, Settings, Teacher
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from torch import nn
+
+TEACHER_BYTES = 2 * 2**30
+
+
+@dataclass
+class Workbench:
+    """Loads each thing once, when first asked for. Everything here is derived from the study and never changes."""
+
+    study: Study
+    handle: Accelerator
+    data: TaskData
+    tokenizer: Any
+    max_length: int
+    teachers: dict[int, Teacher] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, study: Study) -> Workbench:
+        """Load data and tokenizer; raise ConfigError with everything that is wrong with them."""
+        from dataclasses import replace
+
+        from transformers import AutoConfig
+
+        data = load_task(study)
+        path = models.model_path(study.model.name, study.base)
+        tokenizer = models.load_tokenizer(path)
+        if study.model.head == "keep":
+            data = replace(data, labels=models.keep_order(path, data.labels))
+        handle = devices.accelerator(study.study.device, study.study.precision, study.study.deterministic)
+        longest = models.longest_input(AutoConfig.from_pretrained(path), study.task.max_length)
+        return cls(study, handle, data, tokenizer, longest)
+
+    @property
+    def path(self) -> str:
+        """Where the pretrained checkpoint is."""
+        return models.model_path(self.study.model.name, self.study.base)
+
+    def pretrained(self, seed: int) -> nn.Module:
+        """The pretrained checkpoint with a task head drawn from the seed, on the device."""
+        found = models.load_model(self.path, self.data.type, self.data.labels, self.study.model.head, devices.seed_of(seed, "head"))
+        if self.study.train.freeze_embeddings:
+            found.get_input_embeddings().requires_grad_(False)
+        return found.to(self.handle.device)
+
+    def settings(self, plan: Plan | None, overrides: dict[str, Any], dense: bool = False) -> Settings:
+        """The training settings of a cycle: dense fine-tuning, or retraining with the method's overrides."""
+        train = self.study.override("train", overrides)
+        return Settings(
+            epochs=train.epochs if dense else train.retrain_epochs,
+            batch_size=train.batch_size,
+            learning_rate=train.learning_rate,
+            weight_decay=train.weight_decay,
+            warmup=train.warmup,
+            clip=train.clip,
+            evaluations=train.evaluations,
+            checkpoint_minutes=train.checkpoint_minutes,
+        )
+
+    def encode(self, frame: pd.DataFrame) -> Encoded:
+        """Tokenise a frame for this checkpoint."""
+        return encode(self.data, frame, self.tokenizer, self.max_length, self._segments)
+
+    @cached_property
+    def _segments(self) -> bool:
+        from transformers import AutoConfig
+
+        return models.has_segments(AutoConfig.from_pretrained(self.path))
+
+    @cached_property
+    def train(self) -> Encoded:
+        """Training examples of the source languages."""
+        return self.encode(self._train_frame)
+
+    @cached_property
+    def _train_frame(self) -> pd.DataFrame:
+        return self.data.split("train", self.data.sources)
+
+    @cached_property
+    def validation(self) -> Encoded:
+        """Source validation, at most 500 examples chosen by a hash of the id."""
+        frame = self.data.split("validation", self.data.sources)
+        return self.encode(frame.iloc[np.sort(hash_order(frame["id"])[:VALIDATION_CAP])].reset_index(drop=True))
+
+    @cached_property
+    def test(self) -> tuple[pd.DataFrame, Encoded]:
+        """All evaluated rows."""
+        frame = test_frame(self.data)
+        return frame, self.encode(frame)
+
+    @cached_property
+    def probe(self) -> tuple[pd.DataFrame, Encoded]:
+        """The rows whose activations are kept."""
+        frame = probe_frame(self.data, self.study.probe.examples, self.study.probe.languages)
+        return frame, self.encode(frame)
+
+    def calibration(self, overrides: dict[str, Any]) -> np.ndarray:
+        """Rows of `train` that data-driven criteria look at."""
+        section: CalibrationSection = self.study.override("calibration", overrides)
+        frame = self._train_frame
+        codes = section.languages or list(self.data.sources)
+        order = hash_order(frame["id"])
+        order = order[frame["language"].isin(codes).to_numpy()[order]]
+        subset = np.sort(order)
+        place = {row: index for index, row in enumerate(subset)}
+        rows = calibration_rows(
+            frame.iloc[subset], self.train.lengths()[subset], np.array([place[row] for row in order]), section.examples, section.equalise
+        )
+        return subset[rows]
+
+    def teacher(self, seed: int, dense: nn.Module) -> Teacher:
+        """The dense model's outputs on every training example, computed once per seed."""
+        if seed not in self.teachers:
+            width = dense.config.hidden_size + len(self.data.labels)
+            if 4 * width * len(self.train) > TEACHER_BYTES:
+                self.teachers.clear()
+            self.teachers[seed] = Teacher.of(dense, self.train, self.data.type, self.handle)
+        return self.teachers[seed]
+
+    def text_frame(self) -> pd.DataFrame:
+        """Token, word, truncation and unknown counts per evaluated item (M§6.9), for `text.parquet`."""
+        frame, encoded = self.test
+        columns = [column for column in ("text", "pair") if column in frame]
+        joined = frame[columns].agg(" ".join, axis=1)
+        unknown = self.tokenizer.unk_token_id
+        full = self.encode_untruncated(frame)
+        return frame[["language", "split", "id"]].assign(
+            tokens=full,
+            words=joined.str.split().str.len().to_numpy(),
+            characters=joined.str.len().to_numpy(),
+            truncated=full > encoded.lengths(),
+            unknown=[sum(token == unknown for token in tokens) for tokens in encoded.tokens],
+        )
+
+    def encode_untruncated(self, frame: pd.DataFrame) -> np.ndarray:
+        """Tokens that each example would have without a limit, special tokens included."""
+        return np.array([len(tokens) for tokens in self.data.type.encode(self.tokenizer, frame, 10**6)])
+
+    def facts(self) -> dict[str, Any]:
+        """What results depend on beside the method: for `config.json`."""
+        study = self.study
+        return {
+            "model": study.model.model_dump(),
+            "task": study.task.model_dump(mode="json"),
+            "train": study.train.model_dump(),
+            "calibration": study.calibration.model_dump(),
+            "probe": study.probe.model_dump(),
+            "precision": "bf16" if self.handle.mixed_precision == "bf16" else "fp32",
+            "type": self.data.type.name,
+            "metric": self.data.type.metric,
+            "labels": list(self.data.labels),
+            "languages": list(self.data.languages),
+            "sources": list(self.data.sources),
+            "splits": ["test", *self.data.extra],
+            "parallel": self.data.parallel,
+            "notes": list(self.data.notes),
+            "data_digest": self.data.digest(),
+            "max_length": self.max_length,
+        }
+
+

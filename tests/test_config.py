@@ -1,0 +1,125 @@
+"""The study file: defaults, and every mistake at once with key, rule, value and choices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine import config
+from engine.config import ConfigError
+
+GOOD = """
+[study]
+name = "x"
+[[method]]
+recipe = "magnitude"
+levels = [0.5]
+"""
+
+
+def problems(text: str, base: Path = Path()) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        config.parse(text, base)
+    return caught.value.problems
+
+
+def test_defaults_are_those_of_the_contract() -> None:
+    study = config.parse(GOOD, Path())
+    assert study.study.seeds == [0, 1, 2]
+    assert study.train.learning_rate == 3e-5
+    assert study.train.evaluations == 8
+    assert study.calibration.examples == 128
+    assert study.task.max_length == 128
+    assert study.probe.examples == 200
+    assert study.model.head == "new"
+
+
+def test_every_problem_is_reported_at_once() -> None:
+    text = """
+[study]
+name = "Not Good"
+seeds = [0, 0]
+colour = "red"
+[train]
+batch_size = 0
+epochs = "many"
+[task]
+name = "xnli"
+languages = ["en", "xx"]
+train = "somewhere.tsv"
+[extra]
+[[method]]
+recipe = "magnitud"
+levels = [0.5]
+[[method]]
+recipe = "alignreg_cosine"
+levels = [0.9, 0.5]
+objective = { strenght = 1 }
+"""
+    found = problems(text)
+    for part in (
+        "study.name: must match", "study.seeds: must be unique", "study.colour: unknown key; choices: name, seeds", "train.batch_size: must be at least 1; got 0",
+        "train.epochs: must be a whole number; got 'many'", "task.languages: must be among", "task.train: must be left out", "extra: unknown section",
+        "method[1].levels: must be ascending; got [0.9, 0.5]",
+    ):  # fmt: skip
+        assert any(part in line for line in found), (part, found)
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ('recipe = "magnitud"\nlevels = [0.5]', "method[0].recipe: must be one of dense, dense_continued, random"),
+        ('recipe = "magnitude"', "method[0].levels: must have at least one level"),
+        ('recipe = "magnitude"\nlevels = [1.0]', "method[0].levels.0: must be below 1"),
+        ('recipe = "magnitude"\nlevels = [0.5]\nallocation = "rows"', "method[0].allocation: must be one of global"),
+        ('recipe = "alignreg_cosine"\nlevels = [0.5]\nobjective = { strength = -1 }', "method[0].objective.strength: must be"),
+        ('recipe = "sdp_cc"\nlevels = [0.5]\nobjective = { beta = 1 }', "method[0].objective.beta: unknown parameter of sdp_cc; choices: name, alpha"),
+        ('recipe = "magnitude"\nlevels = [0.5]\ngranularity = "2:4"\nallocation = "row"', "method[0].allocation: must be left out"),
+        ('recipe = "magnitude"\nlevels = [0.6]\ngranularity = "2:4"', "method[0].levels: must be [0.5]"),
+        ('recipe = "magnitude"\nlevels = [0.5]\nkeep_weights = [0.6]', "method[0].keep_weights: must be among the levels"),
+        ('recipe = "magnitude"\nlevels = [0.5]\npath = "independent"', "method[0].path: must be iterative"),
+        ('recipe = "magnitude"\nlevels = [0.5]\ntrain = { epochs = 2 }', "method[0].train.epochs: must be left out"),
+        ('recipe = "magnitude"\nlevels = [0.5]\ncriterion = { name = "pins" }', "method[0].criterion.name: must be one of"),
+        ('recipe = "dense"\nlevels = [0.5]', "method[0].levels: must be left out: dense runs in every study"),
+    ],
+)
+def test_methods(method: str, message: str) -> None:
+    found = problems(f'[study]\nname = "x"\n[[method]]\n{method}\n')
+    assert any(line.startswith(message) for line in found), found
+
+
+def test_names_must_be_unique_and_a_pruning_method_is_needed() -> None:
+    twice = GOOD + '[[method]]\nrecipe = "magnitude"\nlevels = [0.7]\n'
+    assert any("must be unique in the study; 'magnitude' stands 2 times" in line for line in problems(twice))
+    assert any("must have at least one [[method]]" in line for line in problems('[study]\nname = "x"\n'))
+
+
+def test_missing_files_and_models(tmp_path: Path) -> None:
+    text = GOOD + '[model]\nname = "./nowhere"\n[task]\nname = "custom"\ntype = "sequence"\nsource_languages = ["en"]\nlanguages = ["en", "de"]\n'
+    text += 'train = "train.{language}.tsv"\ntest = "test.tsv"\n'
+    found = problems(text, tmp_path)
+    assert any("model.name: must be bundled, a hub id or a folder" in line for line in found)
+    assert any("task.train: must be a file" in line for line in found)
+    assert any("task.test: must hold {language}" in line for line in found)
+
+
+def test_a_pickle_checkpoint_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    (tmp_path / "model" / "pytorch_model.bin").write_bytes(b"")
+    found = problems(GOOD + '[model]\nname = "model"\n', tmp_path)
+    assert any("must hold *.safetensors" in line and "pickle" in line for line in found)
+
+
+def test_no_toml_is_one_problem(tmp_path: Path) -> None:
+    assert "must be TOML" in problems("[study")[0]
+    with pytest.raises(ConfigError, match="must be a file"):
+        config.load(tmp_path / "none.toml")
+
+
+def test_the_schema_describes_every_key() -> None:
+    schema = config.Study.model_json_schema()
+    for name, section in schema["$defs"].items():
+        for key, value in section.get("properties", {}).items():
+            assert value.get("description") or key in ("start", "path"), (name, key)
