@@ -151,6 +151,15 @@ class MethodSection(Section):
         """The method's name in tables and paths."""
         return self.name or self.recipe
 
+    @field_validator("recipe")
+    @classmethod
+    def _known(cls, recipe: str) -> str:
+        from engine.recipes import RECIPES  # here, because recipes are resolved from these sections
+
+        if recipe not in RECIPES:
+            raise ValueError(f"must be one of {', '.join(RECIPES)}")
+        return recipe
+
     @field_validator("levels")
     @classmethod
     def _ascending(cls, levels: list[float]) -> list[float]:
@@ -298,4 +307,5 @@ def _rule(item: Any) -> str:
     rule = _RULES.get(item["type"])
     if rule is None:
         return str(item["msg"]).removeprefix("Value error, ")
-    return rule.format(**item.get("ctx", {}))
+    limits = item.get("ctx", {})
+    return rule.format(**{key: f"{value:g}" if isinstance(value, float) else value for key, value in limits.items()})

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from engine.record import TERMINAL, Run, find_run
 
-POLL_SECONDS, KILL_AFTER_SECONDS = 0.5, 15.0
+POLL_SECONDS, HANDOVER_SECONDS = 0.5, 5.0
 STATES = ("queued", "running", "done", "failed", "cancelled", "lost")
 _SCHEMA = """
 create table if not exists runs (
@@ -69,14 +69,14 @@ def rows(store: Path) -> list[Row]:
 
 
 def submit(store: Path, names: list[str]) -> None:
-    """Queue runs in the given order; one that waits or runs already keeps its place."""
+    """Queue runs in the given order; one that waits already keeps its place. The caller leaves out what is running."""
     with connect(store) as connection:
         last = connection.execute("select coalesce(max(position), 0) from runs").fetchone()[0]
         for offset, name in enumerate(names, 1):
             connection.execute(
                 "insert into runs values (?, 'queued', ?, null, ?, null, null) on conflict(name) do update set "
                 "state = 'queued', position = excluded.position, submitted = excluded.submitted, pid = null, finished = null "
-                "where state not in ('queued', 'running')",
+                "where state != 'queued'",
                 (name, last + offset, time.time()),
             )
 
@@ -136,9 +136,10 @@ def work(store: Path, device: str = "auto", until_idle: bool = False) -> bool:
     from filelock import FileLock, Timeout
 
     store.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(store / f"worker-{device.replace(':', '-')}.lock", timeout=0)
+    lock = FileLock(store / f"worker-{device.replace(':', '-')}.lock")
     try:
-        lock.acquire()
+        # A worker that just found nothing to do still holds the lock for a moment: do not give up on what came since.
+        lock.acquire(timeout=HANDOVER_SECONDS)
     except Timeout:
         return False
     try:
@@ -190,7 +191,7 @@ def _run(store: Path, row: Row, device: str) -> None:
         )
         _set(store, row.name, "running", process.pid)
         process.wait()
-    _settle(store, row)
+    _settle(store, row, process.pid)
 
 
 def _adopt(store: Path, row: Row) -> None:
@@ -198,13 +199,18 @@ def _adopt(store: Path, row: Row) -> None:
     run = Run(store / row.name)
     while run.state() == "running":
         time.sleep(POLL_SECONDS)
-    _settle(store, row)
+    _settle(store, row, row.pid)
 
 
-def _settle(store: Path, row: Row) -> None:
+def _settle(store: Path, row: Row, pid: int | None) -> None:
+    """Note how a run ended, unless it was queued again in the meantime."""
     status = Run(store / row.name).status()
     state = status["state"] if status and status["state"] in TERMINAL else "lost"
-    _set(store, row.name, state)
+    with connect(store) as connection:
+        connection.execute(
+            "update runs set state = ?, finished = ?, pid = null where name = ? and state = 'running' and pid is ?",
+            (state, time.time(), row.name, pid),
+        )
     if state == "done":
         measure(store, row.name.partition("/")[0])
 

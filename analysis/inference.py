@@ -1,0 +1,303 @@
+"""Is a difference real: intervals by bootstrap, exact tests, corrections for many looks (M§6.1).
+
+Items are shared by all states of a model, and on parallel sets by all languages, so every interval here resamples
+items jointly: pairs, not two samples. With several seeds, seeds and items are both resampled (items alone cover .88
+instead of .95); under 5 seeds even that covers .88–.93, which a page must say. Intervals are 95% percentile ones.
+All randomness comes from the `seed` argument: the same seed draws the same resamples for every method and language.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import binom, norm
+
+from engine.metrics import finite
+from engine.registry import Metric
+
+Floats = NDArray[np.float64]
+Interval = tuple[float, float, float]
+
+RESAMPLES = 2000
+CHUNK = 4_000_000  # resample counts held at once (32 MB)
+
+
+def generator(seed: int) -> np.random.Generator:
+    """A numpy generator for a whole-number seed, ValueError otherwise."""
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(f"seed: must be a whole number, not negative; got {seed!r}")
+    return np.random.default_rng(int(seed))
+
+
+def resample_counts(n: int, rng: np.random.Generator, resamples: int = RESAMPLES) -> Floats:
+    """How often each of n items occurs in each bootstrap resample, `resamples × n`.
+
+    Counts instead of index lists: a resampled sum is then one matrix product for any number of metrics,
+    languages and states at once (`weights_BN` of engine.metrics).
+    """
+    if n < 1:
+        raise ValueError(f"n: must be at least 1; got {n}")
+    drawn_BN = rng.integers(n, size=(resamples, n)) + n * np.arange(resamples)[:, None]
+    return np.bincount(drawn_BN.ravel(), minlength=resamples * n).reshape(resamples, n).astype(np.float64)
+
+
+def _chunks(resamples: int, n: int) -> Iterator[int]:
+    if resamples < 1:
+        raise ValueError(f"resamples: must be at least 1; got {resamples}")
+    step = max(1, CHUNK // n)
+    yield from (min(step, resamples - done) for done in range(0, resamples, step))
+
+
+def _limits(values_B: Floats) -> tuple[float, float]:
+    kept_B = values_B[~np.isnan(values_B)]  # a resample in which the value is undefined says nothing
+    low, high = np.quantile(kept_B, [0.025, 0.975]) if kept_B.size else (math.nan, math.nan)
+    return float(low), float(high)
+
+
+def _seeds_by_items(name: str, values: ArrayLike) -> Floats:
+    array = np.asarray(values)
+    if array.ndim not in (1, 2):
+        raise ValueError(f"{name}: must be items or seeds × items; got shape {array.shape}")
+    return np.atleast_2d(finite(name, array))
+
+
+def _differences(a: ArrayLike, b: ArrayLike, names: str = "a, b") -> Floats:
+    first, second = names.split(", ")
+    a_SN, b_SN = _seeds_by_items(first, a), _seeds_by_items(second, b)
+    if a_SN.shape != b_SN.shape:
+        raise ValueError(f"{names}: must pair the same seeds and items; got shapes {np.shape(a)} and {np.shape(b)}")
+    return a_SN - b_SN
+
+
+def replicates(values: Sequence[ArrayLike], seed: int, resamples: int = RESAMPLES, parallel: bool = True) -> Floats:
+    """Bootstrap means of G sets of values (each items, or seeds × items): `resamples × G`.
+
+    Seeds are drawn once for all sets; items too where `parallel` (the sets then share their item axis), otherwise
+    for each set apart. Seeds and items are crossed: mean of a resample = `Σ_s Σ_i u_s v_i x_si / (S·N)` with counts
+    u and v.
+    """
+    return _replicates(values, [0] * len(values) if parallel else range(len(values)), seed, resamples)
+
+
+def _replicates(values: Sequence[ArrayLike], groups: Sequence[int], seed: int, resamples: int) -> Floats:
+    # Sets of one group share their items and so their item draws.
+    sets = [_seeds_by_items(f"values[{g}]", value) for g, value in enumerate(values)]
+    if not sets:
+        raise ValueError("values: must hold at least one set; got none")
+    if len({len(x_SN) for x_SN in sets}) > 1 or len(set(zip(groups, map(np.shape, sets), strict=True))) > len(
+        set(groups)
+    ):
+        raise ValueError(f"values: must share seeds, and items if parallel; got shapes {[x_SN.shape for x_SN in sets]}")
+    rng, largest = generator(seed), max(x_SN.shape[1] for x_SN in sets)
+    return np.concatenate([_draw(sets, groups, rng, count) for count in _chunks(resamples, largest)])
+
+
+def _draw(sets: list[Floats], groups: Sequence[int], rng: np.random.Generator, resamples: int) -> Floats:
+    seed_BS = resample_counts(len(sets[0]), rng, resamples)
+    items = {group: x_SN.shape[1] for group, x_SN in zip(groups, sets, strict=True)}
+    item_BN = {group: resample_counts(n, rng, resamples) for group, n in items.items()}
+    means = [((item_BN[g] @ x_SN.T) * seed_BS).sum(1) / x_SN.size for g, x_SN in zip(groups, sets, strict=True)]
+    return np.stack(means, axis=1)
+
+
+def paired_bootstrap(a: ArrayLike, b: ArrayLike, seed: int, resamples: int = RESAMPLES) -> Interval:
+    """Mean difference a − b on the same items, with its 95% percentile interval: (difference, low, high).
+
+    `a`, `b`: items, or seeds × items (both then resampled). NaN or infinite values are refused: an item that one
+    side lacks must leave both.
+    """
+    difference_SN = _differences(a, b)
+    return (float(difference_SN.mean()), *_limits(replicates([difference_SN], seed, resamples)[:, 0]))
+
+
+def joint_bootstrap(
+    a: Sequence[ArrayLike], b: Sequence[ArrayLike], seed: int, resamples: int = RESAMPLES, parallel: bool = True
+) -> tuple[Floats, Interval]:
+    """Differences a − b of G languages: a G×3 array of (difference, low, high) and the same for their mean.
+
+    `a[l]`, `b[l]`: items or seeds × items of language l. On parallel sets the same items are drawn in every
+    language, so that the interval of the mean keeps what hard items do to all languages at once; `parallel=False`
+    draws items per language (lengths may differ). Seeds are always drawn jointly. Languages weigh equally.
+    """
+    if len(a) != len(b):
+        raise ValueError(f"a, b: must hold the same languages; got {len(a)} and {len(b)}")
+    differences = [_differences(a[g], b[g], f"a[{g}], b[{g}]") for g in range(len(a))]
+    values_BG = replicates(differences, seed, resamples, parallel)
+    means = [float(difference_SN.mean()) for difference_SN in differences]
+    per_language_G3 = np.array([(mean, *_limits(values_B)) for mean, values_B in zip(means, values_BG.T, strict=True)])
+    return per_language_G3, (float(np.mean(means)), *_limits(values_BG.mean(1)))
+
+
+def difference_in_differences(
+    dense: ArrayLike, pruned: ArrayLike, dense_source: ArrayLike, pruned_source: ArrayLike, seed: int,
+    resamples: int = RESAMPLES,
+) -> Interval:  # fmt: skip
+    """How much more a language loses than the source language, on the same items: (difference, low, high) (M§6.1).
+
+    `mean_i[(dense−pruned)_{l,i} − (dense−pruned)_{src,i}]` with a paired bootstrap; items, or seeds × items. For
+    correctness or for margins: a language near chance cannot fall far in correctness.
+    """
+    drop = _differences(dense, pruned, "dense, pruned")
+    drop_source = _differences(dense_source, pruned_source, "dense_source, pruned_source")
+    if drop.shape != drop_source.shape:
+        raise ValueError(f"dense, dense_source: must be the same items; got {drop.shape} and {drop_source.shape}")
+    return paired_bootstrap(drop, drop_source, seed, resamples)
+
+
+def bootstrap_metric(stats: ArrayLike, metric: Callable[..., Any], seed: int, resamples: int = RESAMPLES) -> Interval:
+    """Any score of engine.metrics with its 95% item bootstrap: (value, low, high).
+
+    `stats` is items × statistics; `metric(stats)` gives the value and `metric(stats, weights_BN)` B values of
+    resamples. Resamples without a value (NaN) are left out.
+    """
+    stats_NK, rng = finite("stats", stats, 2), generator(seed)
+    counts = (resample_counts(len(stats_NK), rng, size) for size in _chunks(resamples, len(stats_NK)))
+    values_B = np.concatenate([metric(stats_NK, weights_BN) for weights_BN in counts])
+    return (float(metric(stats_NK)), *_limits(values_B))
+
+
+def _correctness(name: str, values: ArrayLike) -> NDArray[np.bool_]:
+    array = finite(name, values, 1)
+    if not np.isin(array, (0.0, 1.0)).all():
+        raise ValueError(f"{name}: must be true or false for every item; got {array[~np.isin(array, (0, 1))][0]:g}")
+    return array.astype(bool)
+
+
+def mcnemar(a: ArrayLike, b: ArrayLike) -> float:
+    """Exact two-sided McNemar p value of two boolean correctness vectors over the same items (M§6.1).
+
+    Only the discordant items speak: with n of them, k on the smaller side, `p = min(1, 2·P(X ≤ k))`,
+    X ~ Binomial(n, ½). No discordant item gives 1. The chi-square form is off where few items changed.
+    """
+    a_N, b_N = _correctness("a", a), _correctness("b", b)
+    if a_N.shape != b_N.shape:
+        raise ValueError(f"a, b: must be the same items; got {len(a_N)} and {len(b_N)}")
+    first, second = int((a_N & ~b_N).sum()), int((b_N & ~a_N).sum())
+    return min(1.0, 2.0 * float(binom.cdf(min(first, second), first + second, 0.5)))
+
+
+def _probabilities(name: str, p: ArrayLike) -> Floats:
+    p_M = finite(name, p, 1)
+    if p_M.min() < 0 or p_M.max() > 1:
+        raise ValueError(f"{name}: must be from 0 to 1; got {p_M.min():g} to {p_M.max():g}")
+    return p_M
+
+
+def holm(p: ArrayLike) -> Floats:
+    """Holm's step-down adjusted p values, in the order given: `max_{j≤i} min(1, (M−j+1)·p_(j))` (Holm 1979).
+
+    Give it the whole study's p values at once: then a filter of a page never changes one (M§6.1).
+    """
+    p_M = _probabilities("p", p)
+    order = np.argsort(p_M, kind="stable")
+    steps = np.minimum(1.0, p_M[order] * np.arange(len(p_M), 0, -1))
+    adjusted_M = np.empty_like(p_M)
+    adjusted_M[order] = np.maximum.accumulate(steps)
+    return adjusted_M
+
+
+def median_p(p: ArrayLike) -> float:
+    """One p value for several seeds: `min(1, 2·median)`, valid under any dependence of the seeds (M§6.1)."""
+    return min(1.0, 2.0 * float(np.median(_probabilities("p", p))))
+
+
+def minimum_detectable_drop(n: int, discordant: float) -> float:
+    """Smallest drop that n items show with 80% power at the 5% level: `(z_.975 + z_.8)·√(discordant/n)` (M§6.1).
+
+    `discordant`: the fraction of items that one state answers correctly and the other does not, 0 to 1.
+    """
+    if not (np.isfinite(n) and n >= 1):
+        raise ValueError(f"n: must be at least 1; got {n}")
+    if not 0 <= discordant <= 1:
+        raise ValueError(f"discordant: must be a fraction from 0 to 1; got {discordant}")
+    return float((norm.ppf(0.975) + norm.ppf(0.8)) * math.sqrt(discordant / n))
+
+
+def shuffled_drops(drops: Sequence[ArrayLike], seed: int, permutations: int = 1000, parallel: bool = True) -> Floats:
+    """Mean drops of G languages if language did not matter: `permutations × G` (M§6.1).
+
+    `drops[l]`: per-item drops (averaged over seeds). On parallel items each item's drops are shuffled among the
+    languages, which keeps what the item does to all of them; otherwise all items are pooled and dealt out again.
+    """
+    sets = [finite(f"drops[{g}]", values, 1) for g, values in enumerate(drops)]
+    if len(sets) < 2 or permutations < 1:
+        raise ValueError(f"drops, permutations: need 2 languages and 1 permutation; got {len(sets)}, {permutations}")
+    if parallel and len({len(values) for values in sets}) > 1:
+        raise ValueError(f"drops: parallel items must be equally many; got {[len(values) for values in sets]}")
+    rng = generator(seed)
+    if parallel:
+        drops_NG = np.stack(sets, axis=1)
+        return np.stack([rng.permuted(drops_NG, axis=1).mean(0) for _ in range(permutations)])
+    pooled, edges = np.concatenate(sets), np.cumsum([0, *map(len, sets)])
+    sums_PE = np.stack([np.append(0.0, np.cumsum(rng.permutation(pooled)))[edges] for _ in range(permutations)])
+    return np.diff(sums_PE, axis=1) / np.diff(edges)
+
+
+def languages_differ(
+    drops: Sequence[ArrayLike], seed: int, permutations: int = 1000, parallel: bool = True
+) -> tuple[float, float, float]:
+    """Do languages drop differently? (variance over languages of the mean drop, its mean under shuffling, p) (M§6.1).
+
+    The variance is compared with its distribution when drops are shuffled (`shuffled_drops`);
+    `p = (1 + #{shuffled ≥ observed})/(1 + permutations)`. A plain variance is above 0 even for equal drops.
+    """
+    null_P = shuffled_drops(drops, seed, permutations, parallel).var(1, ddof=1)
+    observed = float(np.var([np.mean(np.asarray(values, dtype=np.float64)) for values in drops], ddof=1))
+    above = int((null_P >= observed * (1 - 1e-9) - 1e-18).sum())
+    return observed, float(null_P.mean()), (1 + above) / (1 + permutations)
+
+
+def kendall_tau(a: ArrayLike, b: ArrayLike) -> Floats:
+    """Kendall's τ-b along the last axis, for stacks of score vectors at once; NaN where a side is all tied."""
+    a_BM, b_BM = np.atleast_2d(finite("a", a)), np.atleast_2d(finite("b", b))
+    if a_BM.shape != b_BM.shape or a_BM.shape[-1] < 2:
+        raise ValueError(f"a, b: must have equal shapes with at least 2 scores; got {a_BM.shape} and {b_BM.shape}")
+    first, second = np.triu_indices(a_BM.shape[-1], 1)
+    a_BP, b_BP = (np.sign(np.round(x_BM[:, first] - x_BM[:, second], 12)) for x_BM in (a_BM, b_BM))
+    pairs_B = np.sqrt((a_BP**2).sum(1) * (b_BP**2).sum(1))
+    return np.asarray(np.divide((a_BP * b_BP).sum(1), pairs_B, out=np.full(len(a_BP), np.nan), where=pairs_B > 0))
+
+
+def ranking_agreement(
+    source: Sequence[ArrayLike], target: Sequence[ArrayLike], seed: int, resamples: int = RESAMPLES,
+    parallel: bool = True,
+) -> Interval:  # fmt: skip
+    """Does the choice of method carry over? Kendall's τ of the methods' order on two languages, with interval (M§6.1).
+
+    `source[m]`, `target[m]`: method m's scores on the source and on the other language (items, or seeds × items,
+    methods on the same items). τ of the methods' means; items (and seeds) are resampled, jointly in both languages
+    where `parallel`.
+    """
+    if len(source) != len(target) or len(source) < 2:
+        raise ValueError(f"source, target: need the same 2 or more methods; got {len(source)} and {len(target)}")
+    means = [[float(np.mean(_seeds_by_items("source, target", x))) for x in side] for side in (source, target)]
+    groups = [0] * 2 * len(source) if parallel else [0] * len(source) + [1] * len(source)
+    source_BM, target_BM = np.split(_replicates([*source, *target], groups, seed, resamples), 2, axis=1)
+    value = kendall_tau(means[0], means[1])[0]
+    return (float(value), *_limits(kendall_tau(source_BM, target_BM)))
+
+
+# fmt: off
+ROWS: tuple[Metric, ...] = (
+    Metric("mcnemar", "McNemar p", "How likely so uneven a split of the changed items is by chance.",
+           "M§6.1", "McNemar 1947", "p value", "neither", 0.0, 1.0,
+           r"\min\left(1, 2\sum_{k\le\min(b,c)}\binom{b+c}{k}2^{-(b+c)}\right)", "Degradation"),
+    Metric("holm", "Adjusted p", "The p value after correcting for all comparisons of the study.",
+           "M§6.1", "Holm 1979", "p value", "neither", 0.0, 1.0, r"\max_{j\le i}\min(1,(M-j+1)p_{(j)})", "Degradation"),
+    Metric("difference_in_differences", "Extra drop", "How much more a language loses than the source language does.",
+           "M§6.1", "standard", "fraction", "lower", None, None,
+           r"\frac1N\sum_i\left[(d-p)_{l,i}-(d-p)_{\mathrm{src},i}\right]", "Degradation"),
+    Metric("minimum_detectable_drop", "Detectable drop", "The smallest drop that this many items show with 80% power.",
+           "M§6.1", "standard", "fraction", "lower", 0.0, None, r"(z_{.975}+z_{.8})\sqrt{d/n}", "Degradation"),
+    Metric("languages_differ", "Do languages differ?", "How likely such unequal drops are if language did not matter.",
+           "M§6.1", "permutation test", "p value", "neither", 0.0, 1.0,
+           r"\frac{1+\#\{\mathrm{Var}_l^{\mathrm{shuffled}}\ge\mathrm{Var}_l\}}{1+P}", "Degradation"),
+    Metric("ranking_agreement", "Ranking agreement", "Whether methods rank alike on the source and another language.",
+           "M§6.1", "Kendall 1938", "correlation", "higher", -1.0, 1.0,
+           r"\tau_b=\frac{\sum_{i<j}s_{ij}t_{ij}}{\sqrt{\sum s_{ij}^2\sum t_{ij}^2}}", "Degradation"),
+)
+# fmt: on
