@@ -1,7 +1,6 @@
-"""What the surviving weights look like: sparsity of values, what is left of units, overlap of masks (M§6.8).
+"""Overlap of masks, and what the weight measures of a run folder mean (M§6.8).
 
-Arrays are weight matrices `O×I` (rows are output units) or masks of the same shape, True where a weight is kept.
-A quantity without a value (an all-zero matrix has no direction) is NaN.
+The measures of single matrices are taken by the engine while the weights are in memory (`engine.weights`).
 """
 
 from __future__ import annotations
@@ -11,73 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from engine.metrics import finite
 from engine.registry import Metric
-
-Floats = NDArray[np.float64]
-
-
-def _pair(reference: ArrayLike, weight: ArrayLike, ndim: int | None = None) -> tuple[Floats, Floats]:
-    reference_, weight_ = finite("reference", reference, ndim), finite("weight", weight, ndim)
-    if reference_.shape != weight_.shape:
-        raise ValueError(f"reference, weight: must have the same shape; got {reference_.shape} and {weight_.shape}")
-    return reference_, weight_
-
-
-def sparsity(weight: ArrayLike) -> float:
-    """Fraction of weights that are exactly 0."""
-    return float((finite("weight", weight) == 0).mean())
-
-
-def hoyer(weight: ArrayLike) -> float:
-    """Hoyer sparsity `(√n − ‖w‖₁/‖w‖₂)/(√n − 1)` over all n entries (Hoyer 2004; M§6.8).
-
-    0: all entries equally large; 1: a single non-zero. It sees values that are small but not 0, which a count
-    does not. Free of scale. At least 2 entries; NaN for an all-zero array.
-    """
-    values = np.abs(finite("weight", weight)).ravel()
-    if values.size < 2:
-        raise ValueError(f"weight: must have at least 2 entries; got {values.size}")
-    if not values.any():
-        return float("nan")
-    values = values / values.max()
-    root = np.sqrt(values.size)
-    return float((root - values.sum() / np.linalg.norm(values)) / (root - 1))
-
-
-def kurtosis(weight: ArrayLike) -> float:
-    """Excess kurtosis `m₄/m₂² − 3` of the entries: 0 for a Gaussian, above for heavy tails (M§6.8).
-
-    NaN for a constant array. Give it the survivors to compare their values apart from the zeros.
-    """
-    values = finite("weight", weight).ravel()
-    if (values == values[0]).all():
-        return float("nan")
-    values = values - values.mean()
-    squares = (values / np.abs(values).max()) ** 2
-    return float((squares**2).mean() / squares.mean() ** 2 - 3)
-
-
-def norm_kept(reference: ArrayLike, weight: ArrayLike) -> float:
-    """`‖ŵ‖/‖w0‖` (Frobenius), the part of the dense matrix's norm that is left (M§6.8); NaN for a zero reference."""
-    reference_, weight_ = _pair(reference, weight)
-    whole = float(np.linalg.norm(reference_))
-    return float(np.linalg.norm(weight_)) / whole if whole > 0 else float("nan")
-
-
-def unit_cosine(reference: ArrayLike, weight: ArrayLike) -> Floats:
-    """Cosine of every dense unit (row) with what is left of it, O values: what AlignReg regularises (M§6.8, M§4.1).
-
-    A fully pruned unit has 0, as its loss in AlignReg is 1; NaN where the dense row is zero.
-    """
-    reference_OI, weight_OI = _pair(reference, weight, 2)
-    whole_O, left_O = np.linalg.norm(reference_OI, axis=1), np.linalg.norm(weight_OI, axis=1)
-    product_O = (reference_OI * weight_OI).sum(1)
-    cosine_O = np.divide(product_O, whole_O * left_O, out=np.zeros_like(product_O), where=whole_O * left_O > 0)
-    return np.where(whole_O > 0, cosine_O, np.nan)
-
-
-def units_left(weight: ArrayLike) -> int:
-    """Number of rows (units) with a weight that is not 0."""
-    return int((finite("weight", weight, 2) != 0).any(1).sum())
 
 
 def _mask(name: str, values: ArrayLike) -> NDArray[np.bool_]:

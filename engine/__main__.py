@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from engine.config import Study
     from engine.runner import Job
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Prune multilingual transformers, language by language.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Prune multilingual transformers, language by language.",
+)
 
 Store = Annotated[Path | None, typer.Option("--store", help="Folder of runs; default $PRUNOSCOPE_STORE, else ./runs.")]
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.")]
@@ -88,7 +93,9 @@ def _stored(store: Path, name: str) -> Study:
 
     folder = store / name
     if not (folder / "study.toml").is_file():
-        raise record.RecordError(f"study: must be one of {', '.join(record.studies(store)) or 'none: the store is empty'}; got {name!r}")
+        raise record.RecordError(
+            f"study: must be one of {', '.join(record.studies(store)) or 'none: the store is empty'}; got {name!r}"
+        )
     base = Path(record.read_json(folder / "study.json")["base"])
     return config.parse((folder / "study.toml").read_text(encoding="utf-8"), base, f"{name}/study.toml")
 
@@ -149,7 +156,12 @@ def _run_all(jobs: list[Job], bench: Any) -> list[str]:
     console = Console()
     for note in bench.data.notes:
         console.print(f"note: {note}", markup=False, highlight=False)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), TextColumn("{task.fields[phase]}", markup=False), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[phase]}", markup=False),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console) as bar:
         whole = bar.add_task("all runs", total=len(jobs), phase="")
         for number, job in enumerate(jobs):
@@ -196,7 +208,12 @@ def execute(name: RunName, store: Store = None, debug: Debug = False) -> None:
 
 @app.command()
 @guarded
-def submit(study_file: StudyFile, store: Store = None, worker: Annotated[bool, typer.Option(help="Start a worker if none runs.")] = True, debug: Debug = False) -> None:
+def submit(
+    study_file: StudyFile,
+    store: Store = None,
+    worker: Annotated[bool, typer.Option(help="Start a worker if none runs.")] = True,
+    debug: Debug = False,
+) -> None:
     """Queue a study's runs; finished ones are left out."""
     from engine import config, queue, runner
 
@@ -230,10 +247,14 @@ def worker(
 
 @app.command("list")
 @guarded
-def list_runs(store: Store = None, as_json: Annotated[bool, typer.Option("--json")] = False, debug: Debug = False) -> None:
+def list_runs(
+    store: Store = None, as_json: Annotated[bool, typer.Option("--json")] = False, debug: Debug = False
+) -> None:
     """List all runs of the store with their state."""
     where = record.store_path(store)
-    found = [(f"{study}/{run.name}", run.state()) for study in record.studies(where) for run in record.runs(where, study)]
+    found = [
+        (f"{study}/{run.name}", run.state()) for study in record.studies(where) for run in record.runs(where, study)
+    ]
     if as_json:
         print(json.dumps([{"run": name, "state": state} for name, state in found], indent=1))
         return
@@ -268,7 +289,12 @@ def resume(name: RunName, store: Store = None, debug: Debug = False) -> None:
 
 @app.command()
 @guarded
-def check(study_file: StudyFile, store: Store = None, as_json: Annotated[bool, typer.Option("--json")] = False, debug: Debug = False) -> None:
+def check(
+    study_file: StudyFile,
+    store: Store = None,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+    debug: Debug = False,
+) -> None:
     """Validate a study and its data, and estimate time, memory and disk."""
     from engine import config
 
@@ -284,7 +310,9 @@ def check(study_file: StudyFile, store: Store = None, as_json: Annotated[bool, t
         print(f"note: {note}")
     print(f"runs {found.runs}, updates {found.updates}, about {found.seconds / 60:.1f} min on this machine")
     print(f"memory about {found.memory_bytes / 2**30:.2f} GiB, disk about {found.disk_bytes / 2**30:.2f} GiB")
-    print(f"parameters {found.parameters:,}, of which prunable {found.prunable:,} ({found.prunable / found.parameters:.0%})")
+    print(
+        f"parameters {found.parameters:,}, of which prunable {found.prunable:,} ({found.prunable / found.parameters:.0%})"
+    )
 
 
 @app.command()
@@ -295,7 +323,11 @@ def methods(as_json: Annotated[bool, typer.Option("--json")] = False, debug: Deb
 
     kinds = ("criteria", "allocations", "schedules", "objectives", "recipes", "tasks")
     if as_json:
-        print(json.dumps({kind: [_row(row) for row in table(kind).values()] for kind in kinds}, indent=1, ensure_ascii=False))
+        print(
+            json.dumps(
+                {kind: [_row(row) for row in table(kind).values()] for kind in kinds}, indent=1, ensure_ascii=False
+            )
+        )
         return
     for kind in kinds:
         print(f"\n{kind}")
@@ -308,7 +340,9 @@ def _row(row: Any) -> dict[str, Any]:
     if hasattr(row, "parameters"):
         shown |= {"needs": sorted(row.needs), "chosen": row.chosen, "formula": row.formula}
         shown["parameters"] = {parameter.name: parameter.default for parameter in row.parameters}
-        shown["options"] = {key: value for key, value in row.options.items() if isinstance(value, (str, int, float, bool, type(None)))}
+        shown["options"] = {
+            key: value for key, value in row.options.items() if isinstance(value, (str, int, float, bool, type(None)))
+        }
     return shown
 
 

@@ -26,7 +26,12 @@ def meaning(sections: dict[str, Any], base: Path) -> list[str]:
         problems += _model_problems(sections["model"].name, base)
     if "probing" in sections and sections["probing"].tasks:
         problems.append(f"probing.tasks: must be empty in this version; got {sections['probing'].tasks}")
-    if "train" in sections and "model" in sections and sections["train"].epochs == 0 and sections["model"].head == "new":
+    if (
+        "train" in sections
+        and "model" in sections
+        and sections["train"].epochs == 0
+        and sections["model"].head == "new"
+    ):
         problems.append("train.epochs: must be at least 1 with model.head = 'new', whose head is untrained; got 0")
     if "method" in sections:
         problems += _method_problems(sections["method"], sections)
@@ -44,7 +49,9 @@ def task_problems(task: TaskSection, base: Path) -> list[str]:
         if getattr(task, key) is None:
             problems.append(f"task.{key}: must be given for a custom task, such as ['en', 'de']")
     if task.dataset:
-        return problems + [f"task.{split}: must be left out with task.dataset" for split in ("train", "test") if getattr(task, split)]
+        return problems + [
+            f"task.{split}: must be left out with task.dataset" for split in ("train", "test") if getattr(task, split)
+        ]
     for split in ("train", "test"):
         if not getattr(task, split):
             problems.append(f"task.{split}: must be given for a custom task: a path, a list of paths, or task.dataset")
@@ -92,7 +99,7 @@ def _file_problems(task: TaskSection, base: Path) -> Iterator[str]:
 
 def languages_of(task: TaskSection) -> tuple[list[str], list[str]]:
     """(source languages, languages) with the row's own as defaults."""
-    row = TASKS[task.name] if task.name in TASKS else None
+    row = TASKS.get(task.name)
     sources = list(task.source_languages or (row.source_languages if row else ()))
     return sources, list(task.languages or (row.languages if row else ()))
 
@@ -127,7 +134,9 @@ def _model_problems(name: str, base: Path) -> list[str]:
         if not (folder / "config.json").is_file():
             return [f"model.name: the folder must hold config.json; {folder} does not"]
         if not any(folder.glob("*.safetensors")):
-            return [f"model.name: the folder must hold *.safetensors (pickle checkpoints are refused: they can run code); {folder} has none"]
+            return [
+                f"model.name: the folder must hold *.safetensors (pickle checkpoints are refused: they can run code); {folder} has none"
+            ]
         return []
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         return [f"model.name: must be bundled, a hub id or a folder; got {name!r}, which is not there"]
@@ -150,14 +159,18 @@ def _method_problems(methods: list[MethodSection], sections: dict[str, Any]) -> 
         if labels.count(label) > 1:
             problems.append(f"method.name: must be unique in the study; {label!r} stands {labels.count(label)} times")
     if not pruning:
-        problems.append("method: must have at least one [[method]] with a pruning recipe, such as recipe = 'magnitude' and levels = [0.5]")
+        problems.append(
+            "method: must have at least one [[method]] with a pruning recipe, such as recipe = 'magnitude' and levels = [0.5]"
+        )
     return problems
 
 
 def _override_problems(method: MethodSection, key: str, sections: dict[str, Any]) -> list[str]:
     problems: list[str] = []
     if fixed := sorted(set(method.train) & {"epochs", "freeze_embeddings"}):
-        problems.append(f"{key}.train.{fixed[0]}: must be left out: the dense model is shared by all methods of a study")
+        problems.append(
+            f"{key}.train.{fixed[0]}: must be left out: the dense model is shared by all methods of a study"
+        )
     if method.train:
         validate(TrainSection, method.train, f"{key}.train", problems)
     if method.calibration:

@@ -9,6 +9,7 @@ schema of these models also draws the New study form.
 from __future__ import annotations
 
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -46,7 +47,9 @@ class StudySection(Section):
         default=[0, 1, 2], min_length=1, description="One run per method and seed."
     )
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda|cuda:\d+)$", description="auto, cpu, cuda or cuda:N.")
-    precision: Literal["auto", "fp32", "bf16"] = Field(default="auto", description="auto takes bf16 where the device has it.")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="auto takes bf16 where the device has it."
+    )
     deterministic: bool = Field(default=False, description="Bit-exact on CUDA, and slower; the CPU always is.")
 
     @field_validator("seeds")
@@ -127,7 +130,9 @@ class MethodSection(Section):
     """`[[method]]`: a recipe, its levels and what to change in it."""
 
     recipe: str = Field(description="A row of the recipes table.")
-    name: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60, description="Default: the recipe's name.")
+    name: str | None = Field(
+        default=None, pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60, description="Default: the recipe's name."
+    )
     levels: list[Annotated[float, Field(ge=0, lt=1)]] = Field(default=[], description="Cumulative sparsity, ascending.")
     objective: dict[str, Any] = Field(default={}, description="Overrides of the recipe's objective.")
     criterion: dict[str, Any] = Field(default={}, description="Overrides of the recipe's criterion.")
@@ -163,7 +168,7 @@ class MethodSection(Section):
     @field_validator("levels")
     @classmethod
     def _ascending(cls, levels: list[float]) -> list[float]:
-        if any(later <= earlier for earlier, later in zip(levels, levels[1:], strict=False)):
+        if any(later <= earlier for earlier, later in pairwise(levels)):
             raise ValueError("must be ascending")
         return levels
 
@@ -179,7 +184,7 @@ class Study(Section):
     probe: ProbeSection = ProbeSection()
     probing: ProbingSection = ProbingSection()
     method: list[MethodSection] = []
-    base: Path = Field(default=Path("."), exclude=True)
+    base: Path = Field(default=Path(), exclude=True)
 
     def override(self, section: str, values: dict[str, Any]) -> Any:
         """A section with a method's overrides put over it, validated again."""

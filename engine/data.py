@@ -80,13 +80,17 @@ def _read_delimited(path: Path, delimiter: str, quoted: bool) -> pd.DataFrame:
     from pyarrow import string
 
     with path.open(encoding="utf-8-sig", newline="") as handle:
-        header = next(csv.reader(handle, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE), [])
+        header = next(
+            csv.reader(handle, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE), []
+        )
     if len(set(header)) != len(header) or not header:
         raise ValueError(f"the header must name every column once; got {header}")
     table = arrow.read_csv(
         path,
         read_options=arrow.ReadOptions(encoding="utf8"),
-        parse_options=arrow.ParseOptions(delimiter=delimiter, quote_char='"' if quoted else False, newlines_in_values=quoted),
+        parse_options=arrow.ParseOptions(
+            delimiter=delimiter, quote_char='"' if quoted else False, newlines_in_values=quoted
+        ),
         convert_options=arrow.ConvertOptions(column_types=dict.fromkeys(header, string()), strings_can_be_null=False),
     )
     return table.to_pandas().astype(str)
@@ -119,7 +123,10 @@ def _read_hub(task: TaskSection, split: str, language: str) -> pd.DataFrame:
     """One split of a hub dataset; numbers become label names where the data set says what they mean."""
     import datasets
 
-    names = {key: (value or "").replace("{language}", language) for key, value in (("dataset", task.dataset), ("config", task.config))}
+    names = {
+        key: (value or "").replace("{language}", language)
+        for key, value in (("dataset", task.dataset), ("config", task.config))
+    }
     hub_split = (task.split or {}).get(split, split).replace("{language}", language)
     try:
         rows = datasets.load_dataset(names["dataset"], names["config"] or None, split=hub_split, revision=task.revision)
@@ -156,7 +163,9 @@ def load_task(study: Study) -> TaskData:
     if problems:
         raise ConfigError(problems)
     labels = _labels(frames, sources, task, study.task.name)
-    return TaskData(kind, labels, tuple(sources), tuple(languages), frames, _parallel(task, frames), tuple(extra), tuple(notes))
+    return TaskData(
+        kind, labels, tuple(sources), tuple(languages), frames, _parallel(task, frames), tuple(extra), tuple(notes)
+    )
 
 
 def _as_custom(task: TaskSection) -> TaskSection:
@@ -164,8 +173,15 @@ def _as_custom(task: TaskSection) -> TaskSection:
     if task.name == "custom":
         return task
     row = TASKS[task.name]
-    values: dict[str, Any] = {"type": row.type, "columns": dict(row.columns), "parallel": task.parallel if task.parallel is not None else row.parallel}
-    values |= {"source_languages": list(task.source_languages or row.source_languages), "languages": list(task.languages or row.languages)}
+    values: dict[str, Any] = {
+        "type": row.type,
+        "columns": dict(row.columns),
+        "parallel": task.parallel if task.parallel is not None else row.parallel,
+    }
+    values |= {
+        "source_languages": list(task.source_languages or row.source_languages),
+        "languages": list(task.languages or row.languages),
+    }
     if row.dataset:
         values |= {"dataset": row.dataset, "config": row.config or None, "split": dict(row.split)}
     else:
@@ -174,7 +190,9 @@ def _as_custom(task: TaskSection) -> TaskSection:
     return task.model_copy(update=values)
 
 
-def _wanted(task: TaskSection, sources: list[str], languages: list[str], extra: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _wanted(
+    task: TaskSection, sources: list[str], languages: list[str], extra: Sequence[str]
+) -> Iterator[tuple[str, str]]:
     for split in ("train", "validation", "test", *extra):
         if split == "validation" and not (task.validation or (task.dataset and "validation" in (task.split or {}))):
             continue
@@ -188,8 +206,12 @@ def _load_split(
     """Read one split in one language and bring it to our columns; problems are collected and None comes back."""
     try:
         if task.dataset:
-            return _columns(_read_hub(task, split, language), task, kind, f"{task.dataset} {split} {language}", split, language)
-        files = checks.paths(task, split, language, base) or [BUNDLED_DATA / kind_folder(task) / f"{split}.{language}.tsv"]
+            return _columns(
+                _read_hub(task, split, language), task, kind, f"{task.dataset} {split} {language}", split, language
+            )
+        files = checks.paths(task, split, language, base) or [
+            BUNDLED_DATA / kind_folder(task) / f"{split}.{language}.tsv"
+        ]
         parts = [_columns(read_file(path, task.format), task, kind, str(path), split, language) for path in files]
         return pd.concat(parts, ignore_index=True)
     except ConfigError as error:
@@ -202,7 +224,9 @@ def kind_folder(task: TaskSection) -> str:
     return task.name.removeprefix("bundled-")
 
 
-def _columns(frame: pd.DataFrame, task: TaskSection, kind: TaskType, where: str, split: str, language: str) -> pd.DataFrame:
+def _columns(
+    frame: pd.DataFrame, task: TaskSection, kind: TaskType, where: str, split: str, language: str
+) -> pd.DataFrame:
     """Rename to our columns, make ids where there are none (only test needs its own), and refuse what is empty."""
     names = {column: task.columns.get(column, column) for column in (*kind.columns, "id")}
     problems = [
@@ -213,23 +237,35 @@ def _columns(frame: pd.DataFrame, task: TaskSection, kind: TaskType, where: str,
     if unknown := [column for column in task.columns if column not in (*kind.columns, "id")]:
         problems.append(f"task.columns: must be among {', '.join((*kind.columns, 'id'))}; got {', '.join(unknown)}")
     if "id" in task.columns and split == "test" and names["id"] not in frame.columns:
-        problems.append(f"{where}: must have the column {names['id']!r} (task.columns.id); it has {', '.join(frame.columns)}")
+        problems.append(
+            f"{where}: must have the column {names['id']!r} (task.columns.id); it has {', '.join(frame.columns)}"
+        )
     if problems:
         raise ConfigError(problems)
     found = pd.DataFrame({column: frame[names[column]].astype(str).str.strip() for column in kind.columns})
     has_ids = names["id"] in frame.columns
-    found.insert(0, "id", frame[names["id"]].astype(str) if has_ids else [f"{language}:{row}" for row in range(len(frame))])
+    found.insert(
+        0, "id", frame[names["id"]].astype(str) if has_ids else [f"{language}:{row}" for row in range(len(frame))]
+    )
     if found.empty:
         raise ConfigError([f"{where}: must have at least one row; got none"])
     blank = (found[list(kind.columns)] == "").any(axis=1).to_numpy()
     if blank.any():
         rows = ", ".join(str(row + 1) for row in np.flatnonzero(blank)[:EXAMPLE_ROWS])
-        raise ConfigError([f"{where}: must have no empty cell in {', '.join(kind.columns)}; got {blank.sum()} rows, the first: {rows}"])
+        raise ConfigError(
+            [
+                f"{where}: must have no empty cell in {', '.join(kind.columns)}; got {blank.sum()} rows, the first: {rows}"
+            ]
+        )
     return found.reset_index(drop=True)
 
 
 def _prepare(
-    frames: dict[tuple[str, str], pd.DataFrame], task: TaskSection, sources: list[str], extra: Sequence[str], problems: list[str]
+    frames: dict[tuple[str, str], pd.DataFrame],
+    task: TaskSection,
+    sources: list[str],
+    extra: Sequence[str],
+    problems: list[str],
 ) -> list[str]:
     """Split off validation, apply the caps, then check ids, labels and overlap. Changes `frames`; returns notes."""
     notes = []
@@ -269,7 +305,9 @@ def _id_problems(frame: pd.DataFrame, split: str, code: str) -> list[str]:
     twice = frame.loc[frame["id"].duplicated(), "id"]
     if twice.empty:
         return []
-    return [f"{split} {code}: ids must be unique; {twice.nunique()} stand more than once, such as {', '.join(twice.unique()[:EXAMPLE_ROWS])}"]
+    return [
+        f"{split} {code}: ids must be unique; {twice.nunique()} stand more than once, such as {', '.join(twice.unique()[:EXAMPLE_ROWS])}"
+    ]
 
 
 def _label_problems(frames: Mapping[tuple[str, str], pd.DataFrame], sources: list[str]) -> list[str]:
@@ -280,11 +318,15 @@ def _label_problems(frames: Mapping[tuple[str, str], pd.DataFrame], sources: lis
     for (split, code), frame in frames.items():
         if split != "train" and (unknown := sorted(set(frame["label"]) - trained)):
             rows = int(frame["label"].isin(unknown).sum())
-            problems.append(f"{split} {code}: labels must occur in train ({', '.join(sorted(trained))}); got {', '.join(unknown)} in {rows} rows")
+            problems.append(
+                f"{split} {code}: labels must occur in train ({', '.join(sorted(trained))}); got {', '.join(unknown)} in {rows} rows"
+            )
     return problems
 
 
-def _overlap_notes(frames: Mapping[tuple[str, str], pd.DataFrame], sources: list[str], extra: Sequence[str]) -> list[str]:
+def _overlap_notes(
+    frames: Mapping[tuple[str, str], pd.DataFrame], sources: list[str], extra: Sequence[str]
+) -> list[str]:
     """Test texts that also stand in train are said, not removed: the user's split is the user's."""
     notes = []
     for code in sources:
@@ -303,7 +345,9 @@ def _normal(frame: pd.DataFrame) -> list[str]:
     return ["".join(letter for letter in text.casefold() if letter.isalnum() or letter == "\t") for text in joined]
 
 
-def _labels(frames: Mapping[tuple[str, str], pd.DataFrame], sources: list[str], task: TaskSection, name: str) -> tuple[str, ...]:
+def _labels(
+    frames: Mapping[tuple[str, str], pd.DataFrame], sources: list[str], task: TaskSection, name: str
+) -> tuple[str, ...]:
     """Label names: the table's order where a row gives one, else sorted. Order comes from names, never from numbers."""
     known = TASKS[name].labels if name in TASKS else ()
     found = {label for code in sources for label in frames["train", code]["label"]}
@@ -324,11 +368,18 @@ def probe_frame(data: TaskData, examples: int, languages: Sequence[str] | None) 
     """The test rows whose activations are kept: per language, stratified by label, the same ids where parallel."""
     codes = list(languages or data.languages)
     if not data.parallel:
-        return pd.concat([_stratified(data.frames["test", code].assign(language=code), examples) for code in codes], ignore_index=True)
+        return pd.concat(
+            [_stratified(data.frames["test", code].assign(language=code), examples) for code in codes],
+            ignore_index=True,
+        )
     common = set.intersection(*(set(data.frames["test", code]["id"]) for code in codes))
     reference = data.frames["test", codes[0]]
     chosen = set(_stratified(reference[reference["id"].isin(common)], examples)["id"])
-    frames = [frame[frame["id"].isin(chosen)].sort_values("id").assign(language=code) for code in codes if (frame := data.frames["test", code]) is not None]
+    frames = [
+        frame[frame["id"].isin(chosen)].sort_values("id").assign(language=code)
+        for code in codes
+        if (frame := data.frames["test", code]) is not None
+    ]
     return pd.concat(frames, ignore_index=True)
 
 

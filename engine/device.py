@@ -94,7 +94,17 @@ def environment(handle: Accelerator, deterministic: bool) -> dict[str, Any]:
 
     import torch
 
-    names = ("torch", "transformers", "accelerate", "datasets", "numpy", "pandas", "scikit-learn", "umap-learn", "streamlit")
+    names = (
+        "torch",
+        "transformers",
+        "accelerate",
+        "datasets",
+        "numpy",
+        "pandas",
+        "scikit-learn",
+        "umap-learn",
+        "streamlit",
+    )
     cuda = handle.device.type == "cuda"
     return {
         "python": platform.python_version(),

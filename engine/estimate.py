@@ -106,7 +106,14 @@ def _memory(model: nn.Module, bench: Workbench, parameters: int) -> int:
 
 
 def _disk(
-    study: Study, model: nn.Module, bench: Workbench, parameters: int, prunable: int, levels: int, test_rows: int, probe_rows: int
+    study: Study,
+    model: nn.Module,
+    bench: Workbench,
+    parameters: int,
+    prunable: int,
+    levels: int,
+    test_rows: int,
+    probe_rows: int,
 ) -> int:
     """Bytes of all run folders: weights that are kept, masks, activations in half precision, rows."""
     states = probe_rows * (len(blocks(model)) + 1) * model.config.hidden_size * 2 * 2

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 HALF_MAX = float(np.finfo(np.float16).max)
 
 
-def activations(model: nn.Module, encoded: Encoded, poolings: tuple[str, ...], handle: Accelerator) -> tuple[dict[str, np.ndarray], int]:
+def activations(
+    model: nn.Module, encoded: Encoded, poolings: tuple[str, ...], handle: Accelerator
+) -> tuple[dict[str, np.ndarray], int]:
     """Pooled states per pooling, `N × L+1 × D` float16 (layer 0 is the embedding output), and how many values were cut.
 
     Computed in float32 without autocast: bfloat16 rounding would itself lower the similarity of equal states.
@@ -34,7 +36,12 @@ def activations(model: nn.Module, encoded: Encoded, poolings: tuple[str, ...], h
             batch = encoded.batch(rows, handle.device)
             model(**inputs(batch))
             for how in poolings:
-                pooled = torch.stack([pool(hidden, batch["attention_mask"], how) for hidden in collected], dim=1).float().cpu().numpy()
+                pooled = (
+                    torch.stack([pool(hidden, batch["attention_mask"], how) for hidden in collected], dim=1)
+                    .float()
+                    .cpu()
+                    .numpy()
+                )
                 cut += int((np.abs(pooled) > HALF_MAX).sum())
                 target = found.setdefault(how, np.empty((len(encoded), *pooled.shape[1:]), dtype=np.float16))
                 target[rows] = np.clip(pooled, -HALF_MAX, HALF_MAX)
@@ -44,4 +51,6 @@ def activations(model: nn.Module, encoded: Encoded, poolings: tuple[str, ...], h
 def by_language(found: dict[str, np.ndarray], frame: pd.DataFrame) -> dict[str, np.ndarray]:
     """Split into the keys of `activations.safetensors`, `language/pooling`, rows in the order of `probe.parquet`."""
     languages = frame["language"].to_numpy()
-    return {f"{code}/{how}": values[languages == code] for code in dict.fromkeys(languages) for how, values in found.items()}
+    return {
+        f"{code}/{how}": values[languages == code] for code in dict.fromkeys(languages) for how, values in found.items()
+    }

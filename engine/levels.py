@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
 
 def write_level(
-    context: Context, level: Level, model: nn.Module, masked: Masked, reference: dict[str, np.ndarray] | None, updates_done: int, keep: bool
+    context: Context,
+    level: Level,
+    model: nn.Module,
+    masked: Masked,
+    reference: dict[str, np.ndarray] | None,
+    updates_done: int,
+    keep: bool,
 ) -> None:
     """Everything that is measured on a finished level; `size.json` last."""
     bench = context.bench
@@ -38,11 +44,20 @@ def write_level(
     weights = {matrix.name: (matrix, matrix.weight_OI().float().cpu().numpy()) for matrix in masked.matrices}
     level.write_frame("weights", summary(weights, reference))
     if keep:
-        level.write_arrays("weights", {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()})
+        level.write_arrays(
+            "weights", {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
+        )
     removed = sum(int(array.size - array.sum()) for array in arrays.values())
     facts = size(model, masked.matrices, removed)
-    facts |= {"updates": updates_done, "requested_sparsity": level.sparsity, "latency_ms_batch32": latency_ms(model, encoded, bench.handle)}
-    facts |= {"bytes_weights": level_bytes(level, "weights.safetensors"), "bytes_masks": level_bytes(level, "masks.safetensors")}
+    facts |= {
+        "updates": updates_done,
+        "requested_sparsity": level.sparsity,
+        "latency_ms_batch32": latency_ms(model, encoded, bench.handle),
+    }
+    facts |= {
+        "bytes_weights": level_bytes(level, "weights.safetensors"),
+        "bytes_masks": level_bytes(level, "masks.safetensors"),
+    }
     write_json(level.path / "size.json", facts)
     context.run.say(f"level {level.path.name}: measured sparsity {facts['sparsity_prunable']:.4f}")
 
@@ -55,7 +70,15 @@ def level_bytes(level: Level, name: str) -> int:
 def _log_scores(context: Context, level: Level, rows: pd.DataFrame) -> None:
     """One line per language and split, for the live curves."""
     for (split, language), group in rows.groupby(["split", "language"], sort=False):
-        context.log("evaluation", 0, level=level.sparsity, split=split, language=language, value=float(group["score"].mean()), n=len(group))
+        context.log(
+            "evaluation",
+            0,
+            level=level.sparsity,
+            split=split,
+            language=language,
+            value=float(group["score"].mean()),
+            n=len(group),
+        )
 
 
 def _write_activations(context: Context, level: Level, model: nn.Module) -> None:

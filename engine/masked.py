@@ -48,7 +48,11 @@ class Masked:
         """Zero the gradients of removed weights; call it after backward and before clipping."""
         import torch
 
-        pairs = [(m.module.weight.grad, self._keep[m.name]) for m in self.matrices if m.name in self._keep and m.module.weight.grad is not None]
+        pairs = [
+            (m.module.weight.grad, self._keep[m.name])
+            for m in self.matrices
+            if m.name in self._keep and m.module.weight.grad is not None
+        ]
         if pairs:
             torch._foreach_mul_([grad for grad, _ in pairs], [keep for _, keep in pairs])
 
@@ -63,7 +67,9 @@ class Masked:
         import torch
 
         return {
-            matrix.name: matrix.orient(self._keep[matrix.name]) if matrix.name in self._keep else torch.ones_like(matrix.weight_OI())
+            matrix.name: matrix.orient(self._keep[matrix.name])
+            if matrix.name in self._keep
+            else torch.ones_like(matrix.weight_OI())
             for matrix in self.matrices
         }
 

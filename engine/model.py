@@ -18,7 +18,6 @@ from engine.registry import Registry
 from engine.tasks.types import TaskType
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
 BUNDLED_MODEL = Path(__file__).parent / "demo" / "model"
@@ -49,7 +48,12 @@ _BERT = {
     "ffn_in": "intermediate.dense",
     "ffn_out": "output.dense",
 }
-_DEBERTA = {**_BERT, "query": "attention.self.query_proj", "key": "attention.self.key_proj", "value": "attention.self.value_proj"}
+_DEBERTA = {
+    **_BERT,
+    "query": "attention.self.query_proj",
+    "key": "attention.self.key_proj",
+    "value": "attention.self.value_proj",
+}
 _DISTILBERT = {
     "query": "attention.q_lin",
     "key": "attention.k_lin",
@@ -58,7 +62,12 @@ _DISTILBERT = {
     "ffn_in": "ffn.lin1",
     "ffn_out": "ffn.lin2",
 }
-_GPT2 = {"query_key_value": "attn.c_attn", "attention_output": "attn.c_proj", "ffn_in": "mlp.c_fc", "ffn_out": "mlp.c_proj"}
+_GPT2 = {
+    "query_key_value": "attn.c_attn",
+    "attention_output": "attn.c_proj",
+    "ffn_in": "mlp.c_fc",
+    "ffn_out": "mlp.c_proj",
+}
 
 ARCHITECTURES: Registry[Architecture] = Registry(
     "architecture",
@@ -131,14 +140,20 @@ def load_model(path: str, kind: TaskType, labels: Sequence[str], head: str = "ne
     settings: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True}
     if head == "new":
         names = dict(enumerate(labels))
-        settings |= {"num_labels": len(labels), "id2label": names, "label2id": {name: index for index, name in names.items()}}
+        settings |= {
+            "num_labels": len(labels),
+            "id2label": names,
+            "label2id": {name: index for index, name in names.items()},
+        }
         settings |= {"ignore_mismatched_sizes": True}
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # "newly initialized weights" is what head = "new" asks for
     try:
         model = kind.load(path, **settings)
     except (OSError, ValueError) as error:
-        raise ConfigError([f"model.name: {path} could not be loaded; {_first_line(error)}{_offline_hint(path)}"]) from None
+        raise ConfigError(
+            [f"model.name: {path} could not be loaded; {_first_line(error)}{_offline_hint(path)}"]
+        ) from None
     finally:
         logging.set_verbosity(verbosity)
     if getattr(model.config, "pad_token_id", None) is None:
@@ -151,7 +166,11 @@ def _first_line(error: Exception) -> str:
 
 
 def _offline_hint(path: str) -> str:
-    return "" if Path(path).is_dir() else "; on an offline machine give a local folder with config.json, tokenizer and *.safetensors"
+    return (
+        ""
+        if Path(path).is_dir()
+        else "; on an offline machine give a local folder with config.json, tokenizer and *.safetensors"
+    )
 
 
 def keep_order(path: str, labels: Sequence[str]) -> tuple[str, ...]:
@@ -160,7 +179,11 @@ def keep_order(path: str, labels: Sequence[str]) -> tuple[str, ...]:
 
     names = [str(name) for _, name in sorted(AutoConfig.from_pretrained(path).id2label.items())]
     if sorted(names) != sorted(labels):
-        raise ConfigError([f"model.head: keep needs a checkpoint whose labels are {', '.join(sorted(labels))}; got {', '.join(names)}"])
+        raise ConfigError(
+            [
+                f"model.head: keep needs a checkpoint whose labels are {', '.join(sorted(labels))}; got {', '.join(names)}"
+            ]
+        )
     return tuple(names)
 
 
@@ -196,9 +219,17 @@ def _block_list(model: nn.Module) -> tuple[str, Any]:
     if kind in ARCHITECTURES:
         path = ARCHITECTURES[kind].blocks
         return _join(prefix, path), base.get_submodule(path)
-    lists = [(name, module) for name, module in base.named_modules() if isinstance(module, nn.ModuleList) and _linears(module)]
+    lists = [
+        (name, module)
+        for name, module in base.named_modules()
+        if isinstance(module, nn.ModuleList) and _linears(module)
+    ]
     if not lists:
-        raise ConfigError([f"model.name: {kind} has no repeated blocks with linear maps; known architectures: {', '.join(ARCHITECTURES)}"])
+        raise ConfigError(
+            [
+                f"model.name: {kind} has no repeated blocks with linear maps; known architectures: {', '.join(ARCHITECTURES)}"
+            ]
+        )
     name, found = max(lists, key=lambda item: len(item[1]))
     return _join(prefix, name), found
 
@@ -219,8 +250,12 @@ def matrices(model: nn.Module, include: Sequence[str] = (), exclude: Sequence[st
     Raises ConfigError for a pattern that matches nothing and for a selection that leaves nothing.
     """
     prefix, found = _block_list(model)
-    row = ARCHITECTURES[model.config.model_type] if model.config.model_type in ARCHITECTURES else None
-    every = [matrix for number, block in enumerate(found) for matrix in _block_matrices(_join(prefix, str(number)), block, number, row)]
+    row = ARCHITECTURES.get(model.config.model_type)
+    every = [
+        matrix
+        for number, block in enumerate(found)
+        for matrix in _block_matrices(_join(prefix, str(number)), block, number, row)
+    ]
     names = [matrix.name for matrix in every]
     for key, patterns in (("include", include), ("exclude", exclude)):
         for pattern in patterns:
@@ -233,7 +268,9 @@ def matrices(model: nn.Module, include: Sequence[str] = (), exclude: Sequence[st
         and not any(fnmatchcase(matrix.name, pattern) for pattern in exclude)
     ]
     if not kept:
-        raise ConfigError([f"method.exclude: must leave a matrix to prune; got include {list(include)}, exclude {list(exclude)}"])
+        raise ConfigError(
+            [f"method.exclude: must leave a matrix to prune; got include {list(include)}, exclude {list(exclude)}"]
+        )
     return kept
 
 
@@ -248,7 +285,7 @@ def _block_matrices(prefix: str, block: nn.Module, number: int, row: Architectur
 
 def neighbours(model: nn.Module, found: Sequence[Matrix]) -> dict[str, tuple[Matrix | None, Matrix | None]]:
     """For each matrix the one that feeds it and the one that it feeds within its block (None: no neighbour)."""
-    row = ARCHITECTURES[model.config.model_type] if model.config.model_type in ARCHITECTURES else None
+    row = ARCHITECTURES.get(model.config.model_type)
     chains = row.chains if row else ()
     by_place = {(matrix.layer, matrix.kind): matrix for matrix in found}
     pairs: dict[str, tuple[Matrix | None, Matrix | None]] = {}

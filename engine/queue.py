@@ -109,7 +109,9 @@ def _terminate(pid: int, whole_group: bool) -> None:
 def _set(store: Path, name: str, state: str, pid: int | None = None) -> None:
     stamp = "started" if state == "running" else "finished"
     with connect(store) as connection:
-        connection.execute(f"update runs set state = ?, pid = ?, {stamp} = ? where name = ?", (state, pid, time.time(), name))
+        connection.execute(
+            f"update runs set state = ?, pid = ?, {stamp} = ? where name = ?", (state, pid, time.time(), name)
+        )
 
 
 # -- the worker --------------------------------------------------------------------------------------------------
@@ -147,9 +149,9 @@ def work(store: Path, device: str = "auto", until_idle: bool = False) -> bool:
             if row.state == "running":
                 _adopt(store, row)
         while True:
-            row = _next(store)
-            if row:
-                _run(store, row, device)
+            waiting = _next(store)
+            if waiting:
+                _run(store, waiting)
             elif until_idle and not any(other.state == "queued" for other in rows(store)):
                 return True
             else:
@@ -176,7 +178,7 @@ def _next(store: Path) -> Row | None:
     return None
 
 
-def _run(store: Path, row: Row, device: str) -> None:
+def _run(store: Path, row: Row) -> None:
     """Run one row in its own process group and note how it ended, then bring the derived measures up to date."""
     run = Run(store / row.name)
     run.path.mkdir(parents=True, exist_ok=True)

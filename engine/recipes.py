@@ -54,8 +54,17 @@ class Plan:
         return asdict(self)
 
 
-def _recipe(name: str, title: str, what: str, source: str, chosen: str = "", section: str = "M§4.6", **parts: Any) -> Entry:
-    options = {"criterion": "magnitude", "objective": "none", "schedule": "steps", "path": "iterative", "start": "dense", **parts}
+def _recipe(
+    name: str, title: str, what: str, source: str, chosen: str = "", section: str = "M§4.6", **parts: Any
+) -> Entry:
+    options = {
+        "criterion": "magnitude",
+        "objective": "none",
+        "schedule": "steps",
+        "path": "iterative",
+        "start": "dense",
+        **parts,
+    }
     return Entry(name=name, title=title, what=what, section=section, source=source, chosen=chosen, options=options)
 
 
@@ -141,10 +150,15 @@ def resolve(method: MethodSection, key: str) -> tuple[Plan | None, list[str]]:
 
 def _control_problems(method: MethodSection, key: str) -> list[str]:
     given = method.model_fields_set - {"recipe"}
-    return [f"{key}.{name}: must be left out: {method.recipe} runs in every study and has no settings" for name in sorted(given)]
+    return [
+        f"{key}.{name}: must be left out: {method.recipe} runs in every study and has no settings"
+        for name in sorted(given)
+    ]
 
 
-def _part(rows: Registry[Entry], default: str, overrides: Mapping[str, Any], key: str, problems: list[str]) -> Part | None:
+def _part(
+    rows: Registry[Entry], default: str, overrides: Mapping[str, Any], key: str, problems: list[str]
+) -> Part | None:
     """The row named by the recipe or by `overrides.name`, with the other overrides as its parameters."""
     name = overrides.get("name", default)
     if name not in rows:
@@ -172,10 +186,19 @@ def _allocation(method: MethodSection, key: str, criterion: Part | None, problem
     if pattern and not PATTERN.fullmatch(pattern):
         problems.append(f"{key}.granularity: must be unstructured or a pattern such as 2:4; got {pattern!r}")
     if pattern and method.allocation:
-        problems.append(f"{key}.allocation: must be left out with granularity {pattern!r}: the pattern fixes it; got {method.allocation!r}")
-    chosen = pattern or method.allocation or (CRITERIA[criterion.name].options.get("allocation") if criterion else None) or "global"
+        problems.append(
+            f"{key}.allocation: must be left out with granularity {pattern!r}: the pattern fixes it; got {method.allocation!r}"
+        )
+    chosen = (
+        pattern
+        or method.allocation
+        or (CRITERIA[criterion.name].options.get("allocation") if criterion else None)
+        or "global"
+    )
     if not pattern and chosen not in ALLOCATIONS and not PATTERN.fullmatch(chosen):
-        problems.append(f"{key}.allocation: must be one of {', '.join(ALLOCATIONS)} or a pattern such as 2:4; got {chosen!r}")
+        problems.append(
+            f"{key}.allocation: must be one of {', '.join(ALLOCATIONS)} or a pattern such as 2:4; got {chosen!r}"
+        )
     return chosen
 
 
@@ -189,7 +212,9 @@ def _level_problems(method: MethodSection, key: str) -> list[str]:
             return [f"{key}.granularity: N must be below M; got {pattern[0]!r}"]
         if method.levels != [1 - keep / out_of]:
             return [f"{key}.levels: must be [{1 - keep / out_of:g}], which {pattern[0]} fixes; got {method.levels}"]
-    if method.keep_weights is not None and (unknown := [level for level in method.keep_weights if level not in method.levels]):
+    if method.keep_weights is not None and (
+        unknown := [level for level in method.keep_weights if level not in method.levels]
+    ):
         return [f"{key}.keep_weights: must be among the levels {method.levels}; got {unknown}"]
     return []
 
@@ -211,5 +236,7 @@ def _unsupported(method: MethodSection, key: str, criterion: Part | None, schedu
         problems.append(f"{key}.start: must be dense on an iterative path; got 'pretrained'")
     for axis in ("strength", "sizes"):
         if getattr(method, axis):
-            problems.append(f"{key}.{axis}: must be left out for {method.recipe}, whose axis is levels; got {getattr(method, axis)}")
+            problems.append(
+                f"{key}.{axis}: must be left out for {method.recipe}, whose axis is levels; got {getattr(method, axis)}"
+            )
     return problems

@@ -56,7 +56,7 @@ def atomic(path: Path) -> Iterator[Path]:
         yield temporary
         _sync(temporary)
         temporary.chmod(0o644)
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -351,7 +351,9 @@ def studies(store: Path) -> list[str]:
     """Names of the studies in a store, sorted."""
     if not store.is_dir():
         return []
-    return sorted(path.name for path in store.iterdir() if path.is_dir() and NAME.fullmatch(path.name) and runs(store, path.name))
+    return sorted(
+        path.name for path in store.iterdir() if path.is_dir() and NAME.fullmatch(path.name) and runs(store, path.name)
+    )
 
 
 def runs(store: Path, study: str) -> list[Run]:

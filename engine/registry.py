@@ -130,6 +130,10 @@ class Registry(Generic[Record], Mapping[str, Record]):
         except KeyError:
             raise ValueError(f"{self.kind}: must be one of {', '.join(self._rows)}; got {name!r}") from None
 
+    def get(self, name: str, default: Any = None) -> Any:
+        """The row, or `default` where there is none (the inherited form would raise)."""
+        return self._rows.get(name, default)
+
     def __contains__(self, name: object) -> bool:
         return name in self._rows
 

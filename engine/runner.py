@@ -145,7 +145,13 @@ def run_config(job: Job, bench: Workbench) -> dict[str, Any]:
         levels = longest_arm(study) if job.run.method == "dense_continued" else 0
         return {**facts, "recipe": job.run.method, "levels": [0.0], "cycles": levels}
     overrides = {"train": job.method.train, "calibration": job.method.calibration}
-    return {**facts, "recipe": job.plan.recipe, "levels": list(job.plan.levels), "plan": job.plan.record(), "overrides": overrides}
+    return {
+        **facts,
+        "recipe": job.plan.recipe,
+        "levels": list(job.plan.levels),
+        "plan": job.plan.record(),
+        "overrides": overrides,
+    }
 
 
 class Context:
@@ -217,7 +223,20 @@ def _cycle(
         score=score,
     )
     run.say(f"cycle {number}: {size} updates at sparsity {level:g}")
-    run_cycle(model, bench.data.type, bench.train, settings, objective, masked, bench.handle, hooks, run.seed, number, progress, keep_best=dense)
+    run_cycle(
+        model,
+        bench.data.type,
+        bench.train,
+        settings,
+        objective,
+        masked,
+        bench.handle,
+        hooks,
+        run.seed,
+        number,
+        progress,
+        keep_best=dense,
+    )
     context.done_before += size
 
 
@@ -267,7 +286,9 @@ def _resume(context: Context, model: nn.Module) -> tuple[int, Progress | None]:
     if found is None:
         return 1, None
     cycle, progress = found
-    weights = {name.removeprefix("model/"): value for name, value in progress.tensors.items() if name.startswith("model/")}
+    weights = {
+        name.removeprefix("model/"): value for name, value in progress.tensors.items() if name.startswith("model/")
+    }
     model.load_state_dict(weights)
     context.run.say(f"resumed at cycle {cycle}, update {progress.step}")
     return cycle, progress if progress.step else None
@@ -282,7 +303,9 @@ def dense_model(context: Context) -> tuple[nn.Module, dict[str, np.ndarray], int
     dense = Run(context.run.path.parent / f"dense-s{context.run.seed}")
     status = dense.status()
     if not status or status["state"] != "done":
-        raise RecordError(f"{dense.study}/{dense.name}: must be done before {context.run.name} can start; it is {dense.state()}")
+        raise RecordError(
+            f"{dense.study}/{dense.name}: must be done before {context.run.name} can start; it is {dense.state()}"
+        )
     level = dense.level(0.0)
     model = context.bench.pretrained(context.run.seed)
     model.load_state_dict({name: torch.from_numpy(value) for name, value in level.arrays("weights").items()})
@@ -300,12 +323,20 @@ def _objective(context: Context, plan: Plan, model: nn.Module, found: list[Matri
     if needs & {"teacher_logits", "teacher_states"}:
         teacher = context.bench.teacher(context.run.seed, model)
     if "reference" in needs:
-        source = model if plan.objective.parameters["reference"] == "finetuned" else context.bench.pretrained(context.run.seed)
-        reference = {matrix.name: matrix.orient(source.get_submodule(matrix.name).weight.detach()).clone() for matrix in found}
+        source = (
+            model
+            if plan.objective.parameters["reference"] == "finetuned"
+            else context.bench.pretrained(context.run.seed)
+        )
+        reference = {
+            matrix.name: matrix.orient(source.get_submodule(matrix.name).weight.detach()).clone() for matrix in found
+        }
     return Objective(plan.objective, teacher, reference)
 
 
-def _select(context: Context, plan: Plan, model: nn.Module, found: list[Matrix], masked: Masked, level: float) -> dict[str, Tensor]:
+def _select(
+    context: Context, plan: Plan, model: nn.Module, found: list[Matrix], masked: Masked, level: float
+) -> dict[str, Tensor]:
     """Score every matrix and choose what stays at this level, within what the level before left."""
     from engine import mask, stats
     from engine.criteria import CRITERIA, matrix_generator
@@ -314,7 +345,11 @@ def _select(context: Context, plan: Plan, model: nn.Module, found: list[Matrix],
     method, bench = context.job.method, context.bench
     known: dict[str, dict[str, Any]] = {matrix.name: {} for matrix in found}
     if row.needs & (stats.COLLECTED | {"neighbours"}):
-        rows = bench.calibration(method.calibration if method else {}) if row.needs & stats.COLLECTED else np.array([], dtype=int)
+        rows = (
+            bench.calibration(method.calibration if method else {})
+            if row.needs & stats.COLLECTED
+            else np.array([], dtype=int)
+        )
         known = stats.collect(model, bench.data.type, found, row.needs, bench.train, rows, bench.handle.device)
     if "generator" in row.needs:
         known = {name: {"generator": matrix_generator(context.run.seed, name)} for name in known}
@@ -379,7 +414,9 @@ def _dense_continued(context: Context) -> None:
         _cycle(context, model, masked, Objective(Part("none", {})), number, 0.0, progress)
         progress = None
         total = spent + number * per_cycle
-        write_level(context, context.run.level(0.0, f"-u{total}"), model, masked, reference, updates_done=total, keep=False)
+        write_level(
+            context, context.run.level(0.0, f"-u{total}"), model, masked, reference, updates_done=total, keep=False
+        )
         _boundary(context, model, number + 1)
 
 
@@ -395,7 +432,11 @@ def _method(context: Context) -> None:
     model, reference, spent = dense_model(context)
     found = matrices(model, plan.include, plan.exclude)
     names = [matrix.name for matrix in found]
-    plan = replace(plan, floors=patterns_to_names(plan.floors, names, "floors"), ceilings=patterns_to_names(plan.ceilings, names, "ceilings"))
+    plan = replace(
+        plan,
+        floors=patterns_to_names(plan.floors, names, "floors"),
+        ceilings=patterns_to_names(plan.ceilings, names, "ceilings"),
+    )
     masked = Masked(found)
     objective = _objective(context, plan, model, found)
     per_cycle = updates(len(bench.train), bench.settings(plan, method.train))
@@ -413,7 +454,15 @@ def _method(context: Context) -> None:
         _cycle(context, model, masked, objective, number, level, progress)
         progress = None
         keep = level in plan.keep_weights if plan.keep_weights is not None else _room(model, plan, number)
-        write_level(context, context.run.level(level), model, masked, reference, updates_done=spent + number * per_cycle, keep=keep)
+        write_level(
+            context,
+            context.run.level(level),
+            model,
+            masked,
+            reference,
+            updates_done=spent + number * per_cycle,
+            keep=keep,
+        )
         _boundary(context, model, number + 1)
 
 

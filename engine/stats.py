@@ -28,7 +28,9 @@ COLLECTED = GRADIENTS | {"input_norm"}
 BATCH = 16
 
 
-def calibration_rows(frame: pd.DataFrame, lengths: np.ndarray, order: np.ndarray, examples: int, equalise: str) -> np.ndarray:
+def calibration_rows(
+    frame: pd.DataFrame, lengths: np.ndarray, order: np.ndarray, examples: int, equalise: str
+) -> np.ndarray:
     """Rows of `frame` (with a `language` column) to calibrate on, the same share for every language.
 
     `examples` gives each language as many examples; `tokens` as many tokens: the budget is the mean length times
@@ -42,13 +44,21 @@ def calibration_rows(frame: pd.DataFrame, lengths: np.ndarray, order: np.ndarray
     chosen: list[np.ndarray] = []
     for code in codes:
         rows = order[(frame["language"].to_numpy() == code)[order]]
-        count = share if equalise == "examples" else int(np.searchsorted(np.cumsum(lengths[rows]), budget, side="right"))
+        count = (
+            share if equalise == "examples" else int(np.searchsorted(np.cumsum(lengths[rows]), budget, side="right"))
+        )
         chosen.append(rows[: max(1, count)])
     return np.concatenate(chosen)
 
 
 def collect(
-    model: nn.Module, kind: TaskType, matrices: Sequence[Matrix], needs: frozenset[str], encoded: Encoded, rows: np.ndarray, device: torch.device
+    model: nn.Module,
+    kind: TaskType,
+    matrices: Sequence[Matrix],
+    needs: frozenset[str],
+    encoded: Encoded,
+    rows: np.ndarray,
+    device: torch.device,
 ) -> dict[str, dict[str, Any]]:
     """Statistics per matrix name, seen as outputs × inputs: `grad` (sum over batches), `grad_sq` (mean over batches of the
     squared batch gradient), `input_norm` (L2 norm of every input over non-padding tokens), `neighbours` (see `engine.criteria`)."""
@@ -69,7 +79,11 @@ def _passes(
 
     squares: dict[str, Tensor] = {}
     batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
-    with dropout_off(model), _input_squares(matrices, squares, "input_norm" in needs) as mask, torch.set_grad_enabled(bool(needs & GRADIENTS)):
+    with (
+        dropout_off(model),
+        _input_squares(matrices, squares, "input_norm" in needs) as mask,
+        torch.set_grad_enabled(bool(needs & GRADIENTS)),
+    ):
         for part in batches:
             batch = encoded.batch(part, device)
             mask.append(batch["attention_mask"])
@@ -83,7 +97,9 @@ def _passes(
         found[name]["input_norm"] = total.sqrt()
 
 
-def _add_gradients(matrices: Sequence[Matrix], needs: frozenset[str], found: dict[str, dict[str, Any]], batches: int) -> None:
+def _add_gradients(
+    matrices: Sequence[Matrix], needs: frozenset[str], found: dict[str, dict[str, Any]], batches: int
+) -> None:
     for matrix in matrices:
         grad = matrix.orient(matrix.module.weight.grad).float()
         if "grad" in needs:

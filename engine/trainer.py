@@ -165,7 +165,9 @@ def run_cycle(
         if step == progress.step != epoch_start and "rng" in progress.tensors:
             _set_generators(progress.tensors)
         started = time.monotonic()
-        facts, accumulate = _step(model, kind, train, rows, settings, objective, masked, handle, optimizer, step, total, accumulate)
+        facts, accumulate = _step(
+            model, kind, train, rows, settings, objective, masked, handle, optimizer, step, total, accumulate
+        )
         hooks.beat(step + 1, total)
         if step % max(1, total // 50) == 0:
             rate = len(rows) / max(1e-9, time.monotonic() - started)
@@ -186,7 +188,9 @@ def run_cycle(
     return score
 
 
-def _steps(train: Encoded, settings: Settings, seed: int, cycle: int, done: int) -> Iterator[tuple[int, int, np.ndarray | None]]:
+def _steps(
+    train: Encoded, settings: Settings, seed: int, cycle: int, done: int
+) -> Iterator[tuple[int, int, np.ndarray | None]]:
     """(step, epoch, rows) of every update that is not done yet; (step, epoch, None) announces an epoch."""
     lengths, step = train.lengths(), 0
     for epoch in range(settings.epochs):
@@ -220,7 +224,9 @@ def _step(
             torch.cuda.empty_cache()
             accumulate *= 2
     if not np.isfinite(facts["loss"]):
-        raise RunError(f"train.learning_rate: the loss must stay finite; got {facts['loss']} at step {step} of the cycle, batch rows {rows.tolist()}")
+        raise RunError(
+            f"train.learning_rate: the loss must stay finite; got {facts['loss']} at step {step} of the cycle, batch rows {rows.tolist()}"
+        )
     masked.mask_gradients()
     facts |= _add_weight_gradients(objective, masked)
     factor = learning_rate(step, total, settings.warmup)
@@ -233,7 +239,13 @@ def _step(
 
 
 def _gradients(
-    model: nn.Module, kind: TaskType, train: Encoded, rows: np.ndarray, objective: Objective, handle: Accelerator, accumulate: int
+    model: nn.Module,
+    kind: TaskType,
+    train: Encoded,
+    rows: np.ndarray,
+    objective: Objective,
+    handle: Accelerator,
+    accumulate: int,
 ) -> dict[str, float]:
     """Backward through the task loss and an output-space objective, over `accumulate` micro-batches."""
     row = OBJECTIVES[objective.part.name]
@@ -249,7 +261,12 @@ def _gradients(
         if objective.teacher is not None and row.function is not None:
             teacher = objective.teacher
             loss, logs = row.function(
-                task_loss, logits.float(), None if pooled is None else pooled.float(), teacher.logits[part], teacher.states[part], **objective.part.parameters
+                task_loss,
+                logits.float(),
+                None if pooled is None else pooled.float(),
+                teacher.logits[part],
+                teacher.states[part],
+                **objective.part.parameters,
             )
         share = len(part) / len(rows)
         handle.backward(loss * share)
@@ -272,23 +289,47 @@ def _add_weight_gradients(objective: Objective, masked: Masked) -> dict[str, flo
     grads = {matrix.name: matrix.orient(matrix.module.weight.grad) for matrix in masked.matrices}
     task_norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(grads.values()))))
     parameters = {name: part.parameters[name] for name in shape}
-    value, norm = alignreg_step(part.name, objective.reference, weights, masked.factors_OI(), grads, strength, **parameters)
+    value, norm = alignreg_step(
+        part.name, objective.reference, weights, masked.factors_OI(), grads, strength, **parameters
+    )
     return {"penalty": float(value), "penalty_ratio": strength * float(norm) / max(float(task_norm), 1e-30)}
 
 
-def learning_cost(model: nn.Module, kind: TaskType, train: Encoded, rows: np.ndarray, settings: Settings, handle: Accelerator) -> float:
+def learning_cost(
+    model: nn.Module, kind: TaskType, train: Encoded, rows: np.ndarray, settings: Settings, handle: Accelerator
+) -> float:
     """Seconds of one plain update on these rows, for estimates; the model's weights do not change (the rate is 0)."""
     started = time.perf_counter()
     optimizer = make_optimizer(model, replace(settings, learning_rate=0.0))
     model.train()
-    _step(model, kind, train, rows, replace(settings, learning_rate=0.0), Objective(Part("none", {})), Masked([]), handle, optimizer, 0, 1, 1)
+    _step(
+        model,
+        kind,
+        train,
+        rows,
+        replace(settings, learning_rate=0.0),
+        Objective(Part("none", {})),
+        Masked([]),
+        handle,
+        optimizer,
+        0,
+        1,
+        1,
+    )
     return time.perf_counter() - started
 
 
 # -- checkpoints -------------------------------------------------------------------------------------------------
 
 
-def snapshot(model: nn.Module, optimizer: torch.optim.Optimizer, step: int, best: Mapping[str, Tensor], best_score: float | None, accumulate: int) -> Progress:
+def snapshot(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    best: Mapping[str, Tensor],
+    best_score: float | None,
+    accumulate: int,
+) -> Progress:
     """Everything that the rest of the cycle depends on."""
     import torch
 

@@ -1,7 +1,8 @@
 """What pruning did to the weights (M§6.8): one row per matrix, with a summary over its units.
 
 These stand in the engine and not in analysis because most levels' weights are not kept: the numbers are taken while
-the weights are in memory. Pure numpy, on `O×I` arrays in the module's outputs × inputs view.
+the weights are in memory. Pure numpy, on `O×I` arrays (rows are output units). A quantity without a value (an
+all-zero matrix has no direction) is NaN.
 """
 
 from __future__ import annotations
@@ -11,58 +12,89 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from engine.metrics import finite
 
 if TYPE_CHECKING:
     from engine.model import Matrix
 
-Array = NDArray[np.floating[Any]]
+Floats = NDArray[np.float64]
 
 
-def hoyer(weight: Array) -> float:
-    """Hoyer sparsity `(√n − ‖w‖₁/‖w‖₂)/(√n − 1)`: 0 for equal magnitudes, 1 for a single non-zero; NaN for all zeros.
+def _pair(reference: ArrayLike, weight: ArrayLike, ndim: int | None = None) -> tuple[Floats, Floats]:
+    reference_, weight_ = finite("reference", reference, ndim), finite("weight", weight, ndim)
+    if reference_.shape != weight_.shape:
+        raise ValueError(f"reference, weight: must have the same shape; got {reference_.shape} and {weight_.shape}")
+    return reference_, weight_
 
-    Unlike a count of zeros it is defined for dense weights too, so it shows whether an objective favours sparse
-    solutions before anything is pruned (M§6.8).
+
+def sparsity(weight: ArrayLike) -> float:
+    """Fraction of weights that are exactly 0."""
+    return float((finite("weight", weight) == 0).mean())
+
+
+def hoyer(weight: ArrayLike) -> float:
+    """Hoyer sparsity `(√n − ‖w‖₁/‖w‖₂)/(√n − 1)` over all n entries (Hoyer 2004; M§6.8).
+
+    0: all entries equally large; 1: a single non-zero. It sees values that are small but not 0, which a count
+    does not. Free of scale. At least 2 entries; NaN for an all-zero array.
     """
-    flat = weight.reshape(-1).astype(np.float64)
-    norm = np.sqrt(np.dot(flat, flat))
-    root = np.sqrt(flat.size)
-    if norm == 0 or flat.size < 2:
+    values = np.abs(finite("weight", weight)).ravel()
+    if values.size < 2:
+        raise ValueError(f"weight: must have at least 2 entries; got {values.size}")
+    if not values.any():
         return float("nan")
-    return float((root - np.abs(flat).sum() / norm) / (root - 1))
+    values = values / values.max()
+    root = np.sqrt(values.size)
+    return float((root - values.sum() / np.linalg.norm(values)) / (root - 1))
 
 
-def kurtosis(weight: Array) -> float:
-    """Fourth standardised moment of the weights (3 for a Gaussian); NaN for constant weights."""
-    flat = weight.reshape(-1).astype(np.float64)
-    centred = flat - flat.mean()
-    variance = np.mean(centred**2)
-    return float(np.mean(centred**4) / variance**2) if variance > 0 else float("nan")
+def kurtosis(weight: ArrayLike) -> float:
+    """Excess kurtosis `m₄/m₂² − 3` of the entries: 0 for a Gaussian, above for heavy tails (M§6.8).
+
+    NaN for a constant array. Give it the survivors to compare their values apart from the zeros.
+    """
+    values = finite("weight", weight).ravel()
+    if (values == values[0]).all():
+        return float("nan")
+    values = values - values.mean()
+    squares = (values / np.abs(values).max()) ** 2
+    return float((squares**2).mean() / squares.mean() ** 2 - 3)
 
 
-def norm_kept(weight: Array, reference: Array) -> float:
-    """`‖ŵ‖ / ‖w0‖`, Frobenius; NaN where the reference is zero. Above 1 where survivors grew."""
-    base = np.linalg.norm(reference.astype(np.float64))
-    return float(np.linalg.norm(weight.astype(np.float64)) / base) if base > 0 else float("nan")
+def norm_kept(reference: ArrayLike, weight: ArrayLike) -> float:
+    """`‖ŵ‖/‖w0‖` (Frobenius), the part of the dense matrix's norm that is left (M§6.8); NaN for a zero reference."""
+    reference_, weight_ = _pair(reference, weight)
+    whole = float(np.linalg.norm(reference_))
+    return float(np.linalg.norm(weight_)) / whole if whole > 0 else float("nan")
 
 
-def unit_cosine(weight: Array, reference: Array) -> Array:
-    """Cosine between each unit (row) and its dense original, shape `(O,)`; 0 for a fully pruned row, NaN for a zero
-    original. This is the alignment that AlignReg regularises (M§4.1)."""
-    weight, reference = weight.astype(np.float64), reference.astype(np.float64)
-    norms = np.linalg.norm(weight, axis=1) * np.linalg.norm(reference, axis=1)
-    products = np.einsum("oi,oi->o", weight, reference)
-    cosine = np.divide(products, norms, out=np.zeros(len(weight)), where=norms > 0)
-    return np.where(np.linalg.norm(reference, axis=1) > 0, cosine, np.nan)
+def unit_cosine(reference: ArrayLike, weight: ArrayLike) -> Floats:
+    """Cosine of every dense unit (row) with what is left of it, O values: what AlignReg regularises (M§6.8, M§4.1).
+
+    A fully pruned unit has 0, as its loss in AlignReg is 1; NaN where the dense row is zero.
+    """
+    reference_OI, weight_OI = _pair(reference, weight, 2)
+    whole_O, left_O = np.linalg.norm(reference_OI, axis=1), np.linalg.norm(weight_OI, axis=1)
+    product_O = (reference_OI * weight_OI).sum(1)
+    cosine_O = np.divide(product_O, whole_O * left_O, out=np.zeros_like(product_O), where=whole_O * left_O > 0)
+    return np.where(whole_O > 0, cosine_O, np.nan)
 
 
-def summary(weights: Mapping[str, tuple[Matrix, Array]], reference: Mapping[str, Array] | None) -> pd.DataFrame:
+def units_left(weight: ArrayLike) -> int:
+    """Number of rows (units) with a weight that is not 0."""
+    return int((finite("weight", weight, 2) != 0).any(1).sum())
+
+
+def summary(
+    weights: Mapping[str, tuple[Matrix, NDArray[Any]]], reference: Mapping[str, NDArray[Any]] | None
+) -> pd.DataFrame:
     """`weights.parquet`: one row per matrix. `reference` holds the dense weights; None means that these are they."""
     rows = []
     for name, (matrix, weight) in weights.items():
         dense = weight if reference is None else reference[name]
-        cosine = unit_cosine(weight, dense)
+        cosine = unit_cosine(dense, weight)
         known = cosine[~np.isnan(cosine)]
         low, middle, high = np.quantile(known, [0.05, 0.5, 0.95]) if known.size else (np.nan, np.nan, np.nan)
         rows.append(
@@ -72,16 +104,16 @@ def summary(weights: Mapping[str, tuple[Matrix, Array]], reference: Mapping[str,
                 "kind": matrix.kind,
                 "outputs": weight.shape[0],
                 "inputs": weight.shape[1],
-                "removed": int(weight.size - np.count_nonzero(weight)),
-                "sparsity": 1 - np.count_nonzero(weight) / weight.size,
-                "norm_kept": norm_kept(weight, dense),
+                "removed": int((weight == 0).sum()),
+                "sparsity": sparsity(weight),
+                "norm_kept": norm_kept(dense, weight),
                 "hoyer": hoyer(weight),
                 "kurtosis": kurtosis(weight),
                 "unit_cosine_mean": float(known.mean()) if known.size else np.nan,
                 "unit_cosine_p05": float(low),
                 "unit_cosine_median": float(middle),
                 "unit_cosine_p95": float(high),
-                "dead_units": int((np.abs(weight).sum(axis=1) == 0).sum()),
+                "units_left": units_left(weight),
             }
         )
     return pd.DataFrame(rows)

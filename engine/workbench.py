@@ -12,7 +12,7 @@ import pandas as pd
 from engine import device as devices
 from engine import model as models
 from engine.config import CalibrationSection, Study
-from engine.data import Encoded, TaskData, hash_order, encode, load_task, probe_frame
+from engine.data import Encoded, TaskData, encode, hash_order, load_task, probe_frame
 from engine.evaluate import test_frame
 from engine.recipes import Plan
 from engine.stats import calibration_rows
@@ -59,7 +59,12 @@ class Workbench:
 
     def pretrained(self, seed: int) -> nn.Module:
         """The pretrained checkpoint with a task head drawn from the seed, on the device."""
-        found = models.load_model(self.path, self.data.type, self.data.labels, self.study.model.head, devices.seed_of(seed, "head"))
+        found = models.load_model(
+            self.path, self.data.type, self.data.labels, self.study.model.head, devices.seed_of(seed, "head")
+        )
+        if self.handle.device.type == "cpu":
+            # On a CPU and short inputs the fused kernels cost more than they save, in the backward pass above all.
+            found.set_attn_implementation("eager")
         if self.study.train.freeze_embeddings:
             found.get_input_embeddings().requires_grad_(False)
         return found.to(self.handle.device)
@@ -125,7 +130,11 @@ class Workbench:
         subset = np.sort(order)
         place = {row: index for index, row in enumerate(subset)}
         rows = calibration_rows(
-            frame.iloc[subset], self.train.lengths()[subset], np.array([place[row] for row in order]), section.examples, section.equalise
+            frame.iloc[subset],
+            self.train.lengths()[subset],
+            np.array([place[row] for row in order]),
+            section.examples,
+            section.equalise,
         )
         return subset[rows]
 
@@ -178,5 +187,3 @@ class Workbench:
             "data_digest": self.data.digest(),
             "max_length": self.max_length,
         }
-
-

@@ -18,7 +18,11 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 
 WORDS = {
     "en": {"play": "play loud song music", "light": "switch lamp bright room", "call": "phone mother speak number"},
-    "de": {"play": "spiele laut lied musik", "light": "schalte lampe hell zimmer", "call": "telefon mutter sprechen nummer"},
+    "de": {
+        "play": "spiele laut lied musik",
+        "light": "schalte lampe hell zimmer",
+        "call": "telefon mutter sprechen nummer",
+    },
 }
 
 
@@ -54,7 +58,9 @@ def save_tokenizer(folder: Path) -> None:
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     text = [text for language in WORDS for _, text, _ in sentences(language, "train", 96)]
-    tokenizer.train_from_iterator(text, trainers.BpeTrainer(vocab_size=220, special_tokens=special, show_progress=False))
+    tokenizer.train_from_iterator(
+        text, trainers.BpeTrainer(vocab_size=220, special_tokens=special, show_progress=False)
+    )
     tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<s>", pad_token="<pad>", eos_token="</s>", unk_token="<unk>", mask_token="<mask>",
@@ -110,7 +116,9 @@ examples = 12
 def tiny_study(tmp_path: Path, tiny_data: Path, tiny_checkpoint: Path):
     """Write a study file over the tiny data and checkpoint; call with the text of its methods."""
 
-    def write(methods: str = '[[method]]\nrecipe = "magnitude"\nlevels = [0.5, 0.9]', name: str = "study.toml", **changes: str) -> Path:
+    def write(
+        methods: str = '[[method]]\nrecipe = "magnitude"\nlevels = [0.5, 0.9]', name: str = "study.toml", **changes: str
+    ) -> Path:
         text = STUDY.format(checkpoint=tiny_checkpoint, data=tiny_data, methods=methods)
         for old, new in changes.items():
             text = text.replace(f'"{old}"', new)

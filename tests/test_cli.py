@@ -36,16 +36,22 @@ def test_methods_as_json() -> None:
     found = json.loads(done.stdout)
     assert done.returncode == 0
     assert {"criteria", "allocations", "schedules", "objectives", "recipes", "tasks"} == set(found)
-    assert all(row["source"] and row["what"] and row["section"].startswith("M§") for kind in found for row in found[kind])
+    assert all(
+        row["source"] and row["what"] and row["section"].startswith("M§") for kind in found for row in found[kind]
+    )
 
 
 def test_a_wrong_study_ends_with_two_and_nothing_written(tmp_path: Path) -> None:
     path = tmp_path / "bad.toml"
-    path.write_text('[study]\nname = "x"\nseeds = []\n[train]\nepochz = 1\n[[method]]\nrecipe = "magnitud"\nlevels = [2]\n')
+    path.write_text(
+        '[study]\nname = "x"\nseeds = []\n[train]\nepochz = 1\n[[method]]\nrecipe = "magnitud"\nlevels = [2]\n'
+    )
     done = engine("run", path, store=tmp_path / "store")
     lines = done.stderr.splitlines()
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert any(line.startswith("study.seeds: must have at least 1 item") for line in lines) and any(line.startswith("train.epochz: unknown key; choices: epochs") for line in lines)
+    assert any(line.startswith("study.seeds: must have at least 1 item") for line in lines) and any(
+        line.startswith("train.epochz: unknown key; choices: epochs") for line in lines
+    )
     assert any(line.startswith("method[0].levels.0: must be below 1; got 2") for line in lines)
     assert not (tmp_path / "store").exists()
 
@@ -117,7 +123,10 @@ def test_a_killed_run_is_lost_and_goes_on(tiny_study, tmp_path: Path) -> None:
     path, store = tiny_study(LONG), tmp_path / "store"
     path.write_text(path.read_text().replace("epochs = 6", "epochs = 6\nretrain_epochs = 20"))
     process = subprocess.Popen(
-        [sys.executable, "-m", "engine", "run", str(path), "--store", str(store), "--no-measure"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "engine", "run", str(path), "--store", str(store), "--no-measure"],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     run = Run(store / "tiny" / "magnitude-s0")
     wait(lambda: run.levels())

@@ -73,14 +73,29 @@ objective = { strenght = 1 }
         ('recipe = "magnitude"', "method[0].levels: must have at least one level"),
         ('recipe = "magnitude"\nlevels = [1.0]', "method[0].levels.0: must be below 1"),
         ('recipe = "magnitude"\nlevels = [0.5]\nallocation = "rows"', "method[0].allocation: must be one of global"),
-        ('recipe = "alignreg_cosine"\nlevels = [0.5]\nobjective = { strength = -1 }', "method[0].objective.strength: must be"),
-        ('recipe = "sdp_cc"\nlevels = [0.5]\nobjective = { beta = 1 }', "method[0].objective.beta: unknown parameter of sdp_cc; choices: name, alpha"),
-        ('recipe = "magnitude"\nlevels = [0.5]\ngranularity = "2:4"\nallocation = "row"', "method[0].allocation: must be left out"),
+        (
+            'recipe = "alignreg_cosine"\nlevels = [0.5]\nobjective = { strength = -1 }',
+            "method[0].objective.strength: must be",
+        ),
+        (
+            'recipe = "sdp_cc"\nlevels = [0.5]\nobjective = { beta = 1 }',
+            "method[0].objective.beta: unknown parameter of sdp_cc; choices: name, alpha",
+        ),
+        (
+            'recipe = "magnitude"\nlevels = [0.5]\ngranularity = "2:4"\nallocation = "row"',
+            "method[0].allocation: must be left out",
+        ),
         ('recipe = "magnitude"\nlevels = [0.6]\ngranularity = "2:4"', "method[0].levels: must be [0.5]"),
-        ('recipe = "magnitude"\nlevels = [0.5]\nkeep_weights = [0.6]', "method[0].keep_weights: must be among the levels"),
+        (
+            'recipe = "magnitude"\nlevels = [0.5]\nkeep_weights = [0.6]',
+            "method[0].keep_weights: must be among the levels",
+        ),
         ('recipe = "magnitude"\nlevels = [0.5]\npath = "independent"', "method[0].path: must be iterative"),
         ('recipe = "magnitude"\nlevels = [0.5]\ntrain = { epochs = 2 }', "method[0].train.epochs: must be left out"),
-        ('recipe = "magnitude"\nlevels = [0.5]\ncriterion = { name = "pins" }', "method[0].criterion.name: must be one of"),
+        (
+            'recipe = "magnitude"\nlevels = [0.5]\ncriterion = { name = "pins" }',
+            "method[0].criterion.name: must be one of",
+        ),
         ('recipe = "dense"\nlevels = [0.5]', "method[0].levels: must be left out: dense runs in every study"),
     ],
 )
@@ -96,7 +111,10 @@ def test_names_must_be_unique_and_a_pruning_method_is_needed() -> None:
 
 
 def test_missing_files_and_models(tmp_path: Path) -> None:
-    text = GOOD + '[model]\nname = "./nowhere"\n[task]\nname = "custom"\ntype = "sequence"\nsource_languages = ["en"]\nlanguages = ["en", "de"]\n'
+    text = (
+        GOOD
+        + '[model]\nname = "./nowhere"\n[task]\nname = "custom"\ntype = "sequence"\nsource_languages = ["en"]\nlanguages = ["en", "de"]\n'
+    )
     text += 'train = "train.{language}.tsv"\ntest = "test.tsv"\n'
     found = problems(text, tmp_path)
     assert any("model.name: must be bundled, a hub id or a folder" in line for line in found)

@@ -23,7 +23,10 @@ def write(folder: Path, name: str, text: str, encoding: str = "utf-8") -> Path:
     [
         ("a.tsv", 'id\ttext\tlabel\n1\tsay "hi", NA\tNA\n2\tnull\tx\n'),
         ("a.csv", 'id,text,label\n1,"say ""hi"", NA",NA\n2,null,x\n'),
-        ("a.jsonl", '{"id": "1", "text": "say \\"hi\\", NA", "label": "NA"}\n\n{"id": 2, "text": "null", "label": "x"}\n'),
+        (
+            "a.jsonl",
+            '{"id": "1", "text": "say \\"hi\\", NA", "label": "NA"}\n\n{"id": 2, "text": "null", "label": "x"}\n',
+        ),
     ],
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
@@ -105,7 +108,9 @@ def test_every_problem_of_the_data_at_once(tmp_path: Path) -> None:
     bad = HEADER + "1\tx\ta\n1\ty\tc\n"
     empty = HEADER
     with pytest.raises(ConfigError) as caught:
-        data.load_task(study(tmp_path, TRAIN, {"en": bad, "de": empty, "fr": HEADER + "1\t \ta\n", "ru": "id\ttext\n1\tx\n"}))
+        data.load_task(
+            study(tmp_path, TRAIN, {"en": bad, "de": empty, "fr": HEADER + "1\t \ta\n", "ru": "id\ttext\n1\tx\n"})
+        )
     text = str(caught.value)
     for part in (
         "test en: ids must be unique; 1 stand more than once, such as 1", "test en: labels must occur in train (a, b); got c in 1 rows",

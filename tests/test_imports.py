@@ -56,7 +56,11 @@ def test_analysis(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [*files("pages"), ROOT / "app.py"], ids=lambda path: str(path.relative_to(ROOT)))
 def test_pages(path: Path) -> None:
-    assert not [name for name, _ in imports(path) if name.split(".")[0] in {"torch", "numpy", "scipy", "sklearn", "umap", "transformers"}]
+    assert not [
+        name
+        for name, _ in imports(path)
+        if name.split(".")[0] in {"torch", "numpy", "scipy", "sklearn", "umap", "transformers"}
+    ]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "engine").glob("*.py")), ids=lambda path: path.name)

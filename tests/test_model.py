@@ -14,15 +14,28 @@ from engine.masked import Masked
 from engine.model import ARCHITECTURES
 from engine.tasks.types import task_type
 
-SMALL = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 40}
+SMALL = {
+    "vocab_size": 60,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 40,
+}
 CONFIGS = {
     "bert": transformers.BertConfig(**SMALL),
     "roberta": transformers.RobertaConfig(**SMALL, pad_token_id=1),
     "xlm-roberta": transformers.XLMRobertaConfig(**SMALL, pad_token_id=1),
     "electra": transformers.ElectraConfig(**SMALL, embedding_size=16),
-    "distilbert": transformers.DistilBertConfig(vocab_size=60, dim=16, hidden_dim=32, n_layers=2, n_heads=2, max_position_embeddings=40),
-    "deberta-v2": transformers.DebertaV2Config(**SMALL, relative_attention=True, pos_att_type=["p2c", "c2p"], share_att_key=True, type_vocab_size=0),
-    "gpt2": transformers.GPT2Config(vocab_size=60, n_embd=16, n_layer=2, n_head=2, n_positions=40, pad_token_id=0, bos_token_id=1, eos_token_id=2),
+    "distilbert": transformers.DistilBertConfig(
+        vocab_size=60, dim=16, hidden_dim=32, n_layers=2, n_heads=2, max_position_embeddings=40
+    ),
+    "deberta-v2": transformers.DebertaV2Config(
+        **SMALL, relative_attention=True, pos_att_type=["p2c", "c2p"], share_att_key=True, type_vocab_size=0
+    ),
+    "gpt2": transformers.GPT2Config(
+        vocab_size=60, n_embd=16, n_layer=2, n_head=2, n_positions=40, pad_token_id=0, bos_token_id=1, eos_token_id=2
+    ),
 }
 MAPS = {"gpt2": 4}
 
@@ -90,7 +103,9 @@ def test_masked_saved_and_loaded(name: str, tmp_path: Path) -> None:
         assert torch.equal(matrix.weight_OI() == 0, ~masks[matrix.name])
     assert all(torch.equal(value, masks[key]) for key, value in masked.masks_OI().items())
     model.save_pretrained(tmp_path)
-    loaded = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path, dtype=torch.float32, use_safetensors=True).eval()
+    loaded = transformers.AutoModelForSequenceClassification.from_pretrained(
+        tmp_path, dtype=torch.float32, use_safetensors=True
+    ).eval()
     with torch.no_grad():
         assert torch.equal(model(**tokens()).logits, loaded(**tokens()).logits)
 
@@ -115,7 +130,9 @@ def test_zeroed_equals_masking_weights_and_moments_at_every_step() -> None:
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.1)
         for step in range(6):
             if step == 2:
-                masked.set({m.name: torch.rand(m.weight_OI().shape, generator=generator) > 0.7 for m in masked.matrices})
+                masked.set(
+                    {m.name: torch.rand(m.weight_OI().shape, generator=generator) > 0.7 for m in masked.matrices}
+                )
                 masked.zero_moments(optimizer)
             model(**tokens()).logits.square().sum().backward()
             masked.mask_gradients()
@@ -133,7 +150,9 @@ def test_patterns() -> None:
     model = build("bert")
     assert {m.kind for m in models.matrices(model, include=["*query", "*key"])} == {"query", "key"}
     assert len(models.matrices(model, exclude=["*layer.0.*"])) == 6
-    with pytest.raises(ConfigError, match=r"method.include: must match a prunable matrix such as bert.encoder.*; got 'nothing'"):
+    with pytest.raises(
+        ConfigError, match=r"method.include: must match a prunable matrix such as bert.encoder.*; got 'nothing'"
+    ):
         models.matrices(model, include=["nothing"])
     with pytest.raises(ConfigError, match="must leave a matrix to prune"):
         models.matrices(model, exclude=["*"])
@@ -141,13 +160,29 @@ def test_patterns() -> None:
 
 def test_neighbours_follow_the_chains() -> None:
     found = models.matrices(build("bert"))
-    pairs = {found[i].kind: tuple(n and n.kind for n in pair) for i, pair in enumerate(models.neighbours(build("bert"), found).values()) if i < 6}
-    assert pairs["attention_output"] == ("value", None) and pairs["ffn_in"] == (None, "ffn_out") and pairs["query"] == (None, None)
+    pairs = {
+        found[i].kind: tuple(n and n.kind for n in pair)
+        for i, pair in enumerate(models.neighbours(build("bert"), found).values())
+        if i < 6
+    }
+    assert (
+        pairs["attention_output"] == ("value", None)
+        and pairs["ffn_in"] == (None, "ffn_out")
+        and pairs["query"] == (None, None)
+    )
 
 
 def test_an_unknown_architecture_falls_back_to_linear_maps_in_blocks() -> None:
     model = transformers.AutoModelForSequenceClassification.from_config(
-        transformers.AlbertConfig(vocab_size=60, embedding_size=8, hidden_size=16, num_attention_heads=2, intermediate_size=32, num_hidden_groups=2, num_hidden_layers=2)
+        transformers.AlbertConfig(
+            vocab_size=60,
+            embedding_size=8,
+            hidden_size=16,
+            num_attention_heads=2,
+            intermediate_size=32,
+            num_hidden_groups=2,
+            num_hidden_layers=2,
+        )
     )
     found = models.matrices(model)
     assert len(found) == 12 and len({matrix.layer for matrix in found}) == 2

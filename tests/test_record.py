@@ -139,4 +139,9 @@ def test_find_run_lists_the_choices(run: Run) -> None:
 
 def test_listing_loads_nothing_heavy() -> None:
     code = "import sys, engine.record, engine.registry; print([m for m in ('torch', 'pandas', 'numpy', 'transformers') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )

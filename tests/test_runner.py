@@ -56,7 +56,14 @@ def test_every_run_is_done_and_complete(finished: dict[str, Run]) -> None:
         for name in ("config.json", "env.json", "metrics.jsonl", "log.txt", "text.parquet"):
             assert (run.path / name).exists(), (run.name, name)
         for level in run.levels():
-            for name in ("predictions.parquet", "details.parquet", "probe.parquet", "activations.safetensors", "weights.parquet", "size.json"):
+            for name in (
+                "predictions.parquet",
+                "details.parquet",
+                "probe.parquet",
+                "activations.safetensors",
+                "weights.parquet",
+                "size.json",
+            ):
                 assert level.has(name), (run.name, level.path.name, name)
             assert level.has("masks.safetensors") == (run.method not in ("dense", "dense_continued"))
         assert not (run.path / "checkpoint.safetensors").exists()

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
-from engine import config, model as models, stats
+from engine import config, stats
+from engine import model as models
 from engine.data import Encoded
 from engine.workbench import Workbench
 
@@ -23,7 +24,9 @@ def test_input_norm_is_the_plain_sum_over_real_tokens(bench: Workbench) -> None:
     model = bench.pretrained(0)
     found = models.matrices(model)
     rows = np.arange(10)
-    collected = stats.collect(model, bench.data.type, found, frozenset({"weight", "input_norm"}), bench.train, rows, torch.device("cpu"))
+    collected = stats.collect(
+        model, bench.data.type, found, frozenset({"weight", "input_norm"}), bench.train, rows, torch.device("cpu")
+    )
     seen: dict[str, torch.Tensor] = {}
     matrix = found[4]
     total = torch.zeros(matrix.weight_OI().shape[1], dtype=torch.float64)
@@ -56,7 +59,9 @@ def test_gradients_are_sums_and_mean_squares_over_batches(bench: Workbench) -> N
     model = bench.pretrained(0)
     found = models.matrices(model)
     rows = np.arange(40)  # 16 + 16 + 8
-    collected = stats.collect(model, bench.data.type, found, frozenset({"grad", "grad_sq"}), bench.train, rows, torch.device("cpu"))
+    collected = stats.collect(
+        model, bench.data.type, found, frozenset({"grad", "grad_sq"}), bench.train, rows, torch.device("cpu")
+    )
     grads = []
     for part in (rows[:16], rows[16:32], rows[32:]):
         model.zero_grad()
@@ -70,7 +75,15 @@ def test_gradients_are_sums_and_mean_squares_over_batches(bench: Workbench) -> N
 def test_nothing_is_left_behind(bench: Workbench) -> None:
     model = bench.pretrained(0)
     model.train()
-    stats.collect(model, bench.data.type, models.matrices(model), frozenset({"grad", "input_norm"}), bench.train, np.arange(4), torch.device("cpu"))
+    stats.collect(
+        model,
+        bench.data.type,
+        models.matrices(model),
+        frozenset({"grad", "input_norm"}),
+        bench.train,
+        np.arange(4),
+        torch.device("cpu"),
+    )
     assert model.training
     assert all(parameter.grad is None for parameter in model.parameters())
     assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())

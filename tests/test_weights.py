@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from analysis import weights
+from analysis import weights as overlaps
+from engine import weights
 from tests import reference_analysis as reference
 
 
@@ -93,15 +94,15 @@ def test_single_arrays_must_be_finite_and_not_empty(measure):
 def test_jaccard():
     rng = np.random.default_rng(0)
     a, b = rng.random((2, 7, 8)) < 0.4
-    assert weights.jaccard(a, b) == reference.jaccard(a, b)
-    assert weights.jaccard(a.astype(np.uint8), b.astype(np.float16)) == reference.jaccard(a, b)
-    assert weights.jaccard(a, a) == 1
-    assert weights.jaccard(a, ~a) == 0
-    assert math.isnan(weights.jaccard(a & False, b & False))
+    assert overlaps.jaccard(a, b) == reference.jaccard(a, b)
+    assert overlaps.jaccard(a.astype(np.uint8), b.astype(np.float16)) == reference.jaccard(a, b)
+    assert overlaps.jaccard(a, a) == 1
+    assert overlaps.jaccard(a, ~a) == 0
+    assert math.isnan(overlaps.jaccard(a & False, b & False))
     with pytest.raises(ValueError, match="a: must be a mask"):
-        weights.jaccard(a * 2.0, b)
+        overlaps.jaccard(a * 2.0, b)
     with pytest.raises(ValueError, match="a, b: must have the same shape"):
-        weights.jaccard(a, b[1:])
+        overlaps.jaccard(a, b[1:])
 
 
 def test_jaccard_by_chance_is_what_random_masks_overlap():
@@ -111,18 +112,18 @@ def test_jaccard_by_chance_is_what_random_masks_overlap():
     def random_masks(kept):
         return np.concatenate([rng.permutation(np.arange(n) < k) for n, k in zip(sizes, kept, strict=True)])
 
-    overlaps = [weights.jaccard(random_masks(kept_a), random_masks(kept_b)) for _ in range(400)]
-    by_matrix = weights.jaccard_chance(kept_a, kept_b, sizes)
-    assert by_matrix == pytest.approx(np.mean(overlaps), abs=0.002)
-    assert by_matrix > weights.jaccard_chance(kept_a.sum(), kept_b.sum(), sizes.sum()) + 0.01
-    assert weights.jaccard_chance([5], [5], [5]) == 1
-    assert math.isnan(weights.jaccard_chance([0], [0], [5]))
+    found = [overlaps.jaccard(random_masks(kept_a), random_masks(kept_b)) for _ in range(400)]
+    by_matrix = overlaps.jaccard_chance(kept_a, kept_b, sizes)
+    assert by_matrix == pytest.approx(np.mean(found), abs=0.002)
+    assert by_matrix > overlaps.jaccard_chance(kept_a.sum(), kept_b.sum(), sizes.sum()) + 0.01
+    assert overlaps.jaccard_chance([5], [5], [5]) == 1
+    assert math.isnan(overlaps.jaccard_chance([0], [0], [5]))
     with pytest.raises(ValueError, match="must be from 0 to sizes"):
-        weights.jaccard_chance([6], [1], [5])
+        overlaps.jaccard_chance([6], [1], [5])
     with pytest.raises(ValueError, match="one count per matrix"):
-        weights.jaccard_chance([1, 2], [1], [5])
+        overlaps.jaccard_chance([1, 2], [1], [5])
 
 
 def test_rows_are_unique_and_complete():
-    assert len({row.name for row in weights.ROWS}) == len(weights.ROWS)
-    assert all(row.what and row.formula and row.section == "M§6.8" for row in weights.ROWS)
+    assert len({row.name for row in overlaps.ROWS}) == len(overlaps.ROWS)
+    assert all(row.what and row.formula and row.section == "M§6.8" for row in overlaps.ROWS)
