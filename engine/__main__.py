@@ -346,5 +346,48 @@ def _row(row: Any) -> dict[str, Any]:
     return shown
 
 
+@app.command()
+@guarded
+def export(
+    name: RunName,
+    to: Annotated[Path, typer.Option("--to", help="A new folder.")],
+    level: Annotated[float, typer.Option("--level", help="Sparsity of the level.")],
+    store: Store = None,
+    compact: Annotated[bool, typer.Option("--compact", help="Structured models only.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Write a level as a Hugging Face folder with masks and a model card."""
+    from engine.config import ConfigError
+
+    where = record.store_path(store)
+    run = record.find_run(where, name)
+    if compact:
+        raise ConfigError([f"compact: needs a structured method (heads, neurons); {run.method} removes single weights"])
+    study = _stored(where, run.study)
+    from engine.export import export as write
+    from engine.export import find_level
+
+    find_level(run, level)
+    _quiet()
+    from engine.workbench import Workbench
+
+    write(run, level, to, Workbench.open(study), (where / run.study / "study.toml").read_text(encoding="utf-8"))
+    print(f"written to {to}")
+
+
+@app.command()
+@guarded
+def doctor(device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto", debug: Debug = False) -> None:
+    """Check with known answers that this machine computes what is promised."""
+    _quiet()
+    from engine.doctor import examine
+
+    findings = list(examine(device))
+    for finding in findings:
+        print(f"{'ok  ' if finding.good else 'FAIL'} {finding.name}: {finding.seen}")
+    if not all(finding.good for finding in findings):
+        raise typer.Exit(1)
+
+
 if __name__ == "__main__":
     app()
