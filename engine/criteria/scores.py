@@ -93,7 +93,7 @@ def _descending(flat: Tensor) -> tuple[Tensor, Tensor]:
     import numpy as np
     import torch
 
-    bits = (flat + 0.0).numpy().view(np.uint32)  # + 0.0 turns -0.0, whose bits are large, into 0.0
+    bits = flat.numpy().view(np.uint32)  # those of -0.0 are large, but wherever it stands it adds and scores 0
     keys = (bits.astype(np.uint64) << 32) | (LAST - np.arange(bits.size, dtype=np.uint64))
     keys.sort()
     keys = keys[::-1]

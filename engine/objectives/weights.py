@@ -8,6 +8,7 @@ No autograd graph is built: the gradient is added to `.grad` before clipping. Ev
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from engine.criteria.arguments import choice, dimensions, finite, number, shaped, wide
@@ -70,11 +71,10 @@ def _cosine(reference: Tensor, weight: Tensor, mask: Tensor, per: str = "unit") 
     target_norm, kept_norm = (torch.linalg.vector_norm(x, dim=axes, keepdim=True) for x in (target, kept))
     live = (target_norm > 0) & (kept_norm > 0)
     inverse = live / kept_norm.masked_fill(~live, 1.0)
-    unit = kept * inverse
-    gap = (target * (live / target_norm.masked_fill(~live, 1.0))).sub_(unit)
+    gap = (target * (live / target_norm.masked_fill(~live, 1.0))).addcmul_(kept, inverse, value=-1)
     half = 0.5 * torch.linalg.vector_norm(gap, dim=axes, keepdim=True).square()
     value = torch.where(live, half, 1.0).sum()
-    return value, gap.addcmul_(unit, half).mul_(-inverse).mul_(present)
+    return value, gap.addcmul_(kept, half * inverse).mul_(-inverse).mul_(present)
 
 
 def _frobenius(
@@ -142,14 +142,17 @@ def alignreg_step(
 
     choice("name", name, tuple(KERNELS))
     number("strength", strength, 0)
-    first = next(iter(weights.values()))
-    stretches = _tiles if first.device.type == "cpu" else _stacks
-    values, squares = [], []
-    for target, weight, mask, gradients, extra in stretches(name, references, weights, masks, grads, shape):
+    cpu = next(iter(weights.values())).device.type == "cpu"
+    stretches = (_tiles if cpu else _stacks)(name, references, weights, masks, grads, shape)
+
+    def work(stretch: Stretch) -> tuple[Tensor, Tensor]:
+        target, weight, mask, gradients, extra = stretch
         value, gradient = KERNELS[name](target, weight, mask, **shape, **extra)
-        values.append(value)
-        squares.append(torch.linalg.vector_norm(gradient).square())
         torch._foreach_add_(gradients, list(gradient.to(gradients[0].dtype)), alpha=strength)
+        return value, torch.linalg.vector_norm(gradient).square()
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        values, squares = zip(*(pool.map if cpu else map)(work, stretches), strict=True)
     return torch.stack(values).sum(), torch.stack(squares).sum().sqrt()
 
 
