@@ -44,7 +44,7 @@ lint: $(VENV)/.developing
 	$(BIN)/mypy
 
 bench: $(VENV)/.developing
-	$(BIN)/python -m pytest -q tests/bench --benchmark-only -p no:cacheprovider
+	$(BIN)/python -m tests.bench.ratios
 
 demo-model: install
 	$(BIN)/python -m engine.demo.build

@@ -1,0 +1,182 @@
+"""`make bench`: the budgets as ratios of two things timed in turn in one process, medians, on this machine.
+
+Not a test: nothing here passes or fails, because a busy machine is no defect. Sizes are those of XLM-R base unless
+`--small` is given.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+SMALL = "--small" in sys.argv
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: what was measured, against what, the ratio (or seconds) and the budget."""
+
+    work: str
+    against: str
+    value: float
+    budget: float
+    unit: str = "×"
+
+
+def medians(first: Callable[[], object], second: Callable[[], object], repeats: int = 5) -> tuple[float, float]:
+    """Median seconds of each, timed in turn after one round to warm up."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for round_ in range(repeats + 1):
+        for work, kept in zip((first, second), times, strict=True):
+            started = time.perf_counter()
+            work()
+            if round_:
+                kept.append(time.perf_counter() - started)
+    return statistics.median(times[0]), statistics.median(times[1])
+
+
+def selection() -> Iterator[Row]:
+    """Exact global selection and masking against torch's own pruning, and against one read of the weights."""
+    from torch.nn.utils import prune
+
+    from engine import mask
+
+    width, blocks = (256, 2) if SMALL else (768, 12)
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(width, width)] * 4 + [(4 * width, width), (width, 4 * width)]
+    weights = {
+        f"{block}.{index}": torch.randn(shape, generator=generator)
+        for block in range(blocks)
+        for index, shape in enumerate(shapes)
+    }
+    scores = {name: weight.abs() for name, weight in weights.items()}
+
+    def ours() -> None:
+        mask.zero_removed(weights, mask.select(scores, 0.9))
+
+    def theirs() -> None:
+        layers = []
+        for weight in weights.values():
+            layer = torch.nn.Linear(1, 1, bias=False)
+            layer.weight = torch.nn.Parameter(weight)
+            layers.append((layer, "weight"))
+        prune.global_unstructured(layers, prune.L1Unstructured, amount=0.9)
+
+    def read() -> None:
+        for weight in weights.values():
+            weight.sum()
+
+    mine, other = medians(ours, theirs, 3)
+    yield Row("select + mask, global, 90%", "torch.nn.utils.prune.global_unstructured", mine / other, 1 / 200)
+    mine, once = medians(ours, read, 5)
+    yield Row("select + mask, global, 90%", "one read of the weights", mine / once, 10)
+
+
+def _workbench() -> tuple[object, ...]:
+    from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
+
+    from engine import model as models
+    from engine.data import Encoded
+    from engine.device import accelerator
+    from engine.masked import Masked
+    from engine.tasks.types import task_type
+
+    width, layers = (192, 4) if SMALL else (768, 12)
+    config = XLMRobertaConfig(
+        vocab_size=8000, hidden_size=width, num_hidden_layers=layers, num_attention_heads=width // 64 * 2 or 2, intermediate_size=4 * width,
+        max_position_embeddings=130, type_vocab_size=1, pad_token_id=1, num_labels=16,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = XLMRobertaForSequenceClassification(config)
+    model.set_attn_implementation("eager")
+    generator = np.random.default_rng(0)
+    encoded = Encoded(
+        [generator.integers(5, 8000, 64).tolist() for _ in range(32)], generator.integers(0, 16, 32), pad=1
+    )
+    masked = Masked(models.matrices(model))
+    return model, task_type("sequence"), encoded, masked, accelerator
+
+
+def steps() -> Iterator[Row]:
+    """Masked training steps with objectives against the plain step of the same precision."""
+    from engine import trainer
+    from engine.objectives import OBJECTIVES
+    from engine.recipes import Part
+
+    model, kind, encoded, masked, accelerator = _workbench()
+    settings = trainer.Settings(1, 32, 1e-5, 0.01, 0.1, 1.0, 8, 5)
+    rows = np.arange(32)
+    handle = accelerator("cpu", "auto", False)
+    teacher = trainer.Teacher.of(model, encoded, kind, handle)
+    reference = {matrix.name: matrix.weight_OI().clone() for matrix in masked.matrices}
+    optimizer = trainer.make_optimizer(model, settings)
+    model.train()
+
+    def step(objective: trainer.Objective, mask: object, how: object) -> Callable[[], object]:
+        return lambda: trainer._step(model, kind, encoded, rows, settings, objective, mask, how, optimizer, 0, 10, 1)
+
+    from engine.masked import Masked
+
+    plain = step(trainer.Objective(Part("none", {})), Masked([]), handle)
+    masked.set({matrix.name: torch.rand(matrix.weight_OI().shape) > 0.5 for matrix in masked.matrices})
+    for name, budget in (("none", 1.03), ("alignreg_cosine", 1.05), ("sdp_cc", 1.05)):
+        part = Part(name, OBJECTIVES[name].defaults())
+        objective = trainer.Objective(
+            part, teacher if name == "sdp_cc" else None, reference if name == "alignreg_cosine" else None
+        )
+        mine, other = medians(step(objective, masked, handle), plain)
+        yield Row(f"masked training step, {name}", "plain step, same precision", mine / other, budget)
+    full = accelerator("cpu", "fp32", False)
+    mine, other = medians(plain, step(trainer.Objective(Part("none", {})), Masked([]), full))
+    yield Row(f"training step, precision auto ({handle.mixed_precision})", "fp32 step", mine / other, 0.5)
+
+
+def alignment() -> Iterator[Row]:
+    """13 × 13 debiased CKA against its 26 Gram products alone."""
+    from analysis.similarity import cka_matrix
+
+    generator = np.random.default_rng(0)
+    n, width, layers = (128, 192, 5) if SMALL else (512, 768, 13)
+    xs = generator.normal(size=(layers, n, width)).astype(np.float32)
+    ys = generator.normal(size=(layers, n, width)).astype(np.float32)
+
+    def grams() -> None:
+        for x in (*xs, *ys):
+            x @ x.T
+
+    mine, other = medians(lambda: cka_matrix(list(xs), list(ys)), grams)
+    yield Row(f"{layers} × {layers} debiased CKA, n={n}, D={width}", "its Gram products alone", mine / other, 2)
+
+
+def start() -> Iterator[Row]:
+    """`python -m engine list`, a cold process each time."""
+
+    def run() -> None:
+        subprocess.run([sys.executable, "-m", "engine", "list", "--store", "none"], check=True, capture_output=True)
+
+    mine, _ = medians(run, lambda: None)
+    yield Row("python -m engine list", "–", mine, 0.3, "s")
+
+
+def main() -> None:
+    """Measure and print."""
+    table = Table(title=f"{torch.get_num_threads()} threads, torch {torch.__version__}")
+    for column in ("work", "measured against", "value", "budget"):
+        table.add_column(column)
+    for measure in (start, alignment, selection, steps):
+        for row in measure():
+            table.add_row(row.work, row.against, f"{row.value:.4f} {row.unit}", f"{row.budget:.4f} {row.unit}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
