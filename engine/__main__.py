@@ -54,7 +54,7 @@ def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
             raise fail(error.problems, 2) from None
         except record.RecordError as error:
             raise fail([str(error)], 2) from None
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, record.Cancelled):
             raise fail(["interrupted: what was finished is kept; --resume goes on"], 1) from None
         except (typer.Exit, typer.BadParameter):
             raise
@@ -119,10 +119,12 @@ def run(
     where = record.store_path(store)
     jobs = runner.jobs(study, where)
     _refuse_interrupted(jobs, resume)
+    _refuse_another_study(study, where)
     _quiet()
     from engine.workbench import Workbench
 
     bench = Workbench.open(study)
+    bench.verify([job.plan for job in jobs if job.plan and job.run.seed == study.study.seeds[0]])
     for job in jobs:
         if (job.run.path / "config.json").exists():
             job.run.begin(runner.run_config(job, bench))
@@ -132,6 +134,28 @@ def run(
         failed.append(f"measures of {study.study.name} failed: see {where / study.study.name / 'measure.log'}")
     if failed:
         raise fail(failed, 1)
+
+
+def _refuse_another_study(study: Study, store: Path) -> None:
+    """A study may gain methods and seeds; anything else under the same name would change what finished runs mean."""
+    from engine.config import ConfigError
+
+    if not (store / study.study.name / "study.toml").is_file():
+        return
+    stored = _stored(store, study.study.name)
+    changed = [
+        name
+        for name in ("model", "task", "train", "calibration", "probe")
+        if getattr(study, name) != getattr(stored, name)
+    ]
+    before = {method.label: method for method in stored.method}
+    changed += [f"method {new.label}" for new in study.method if new.label in before and before[new.label] != new]
+    if changed:
+        raise ConfigError(
+            [
+                f"study.name: {study.study.name!r} holds another configuration in this store ({', '.join(changed)} differ): choose another name"
+            ]
+        )
 
 
 def _refuse_interrupted(jobs: list[Job], resume: bool) -> None:
@@ -183,27 +207,38 @@ def _run_all(jobs: list[Job], bench: Any) -> list[str]:
 
 @app.command(hidden=True)
 @guarded
-def execute(name: RunName, store: Store = None, debug: Debug = False) -> None:
+def execute(
+    name: RunName,
+    store: Store = None,
+    device: Annotated[str, typer.Option(help="The worker's device; auto takes the study's.")] = "auto",
+    debug: Debug = False,
+) -> None:
     """Do one run of a stored study in this process (what the worker starts)."""
     from engine import runner
 
     where = record.store_path(store)
-    study = _stored(where, name.partition("/")[0])
-    job = next((job for job in runner.jobs(study, where) if job.name == name), None)
-    if job is None:
-        raise record.RecordError(f"RUN: must be a run of the study {study.study.name}; got {name!r}")
-    _quiet()
-    from engine.workbench import Workbench
+    run = record.find_run(where, name)
+    with runner.terminable():
+        try:
+            study = _stored(where, run.study)
+            if device != "auto":
+                study = study.model_copy(update={"study": study.study.model_copy(update={"device": device})})
+            job = next((job for job in runner.jobs(study, where) if job.name == name), None)
+            if job is None:
+                raise record.RecordError(f"RUN: must be a run of the study {study.study.name}; got {name!r}")
+            run.beat(step=0, total=1, phase="loading", attempt=0)
+            _quiet()
+            from engine.workbench import Workbench
 
-    job.run.beat(step=0, total=1, phase="loading", attempt=0)
-    try:
-        runner.execute(job, Workbench.open(study))
-    except runner.Cancelled:
-        raise fail([f"{name}: cancelled"], 1) from None
-    except Exception as error:
-        if job.run.status() is None:
-            job.run.finish("failed", reason=str(error))
-        raise
+            runner.execute(job, Workbench.open(study))
+        except record.Cancelled:
+            if run.status() is None:
+                run.finish("cancelled", reason="asked to stop before it began")
+            raise fail([f"{name}: cancelled"], 1) from None
+        except Exception as error:
+            if run.status() is None:
+                run.finish("failed", reason=str(error))
+            raise
 
 
 @app.command()
@@ -219,6 +254,7 @@ def submit(
 
     study = config.load(study_file)
     where = record.store_path(store)
+    _refuse_another_study(study, where)
     waiting = [job for job in runner.jobs(study, where) if job.run.state() not in ("done", "running")]
     _copy(study_file, where / study.study.name, study.base)
     for job in waiting:
@@ -253,13 +289,22 @@ def list_runs(
     """List all runs of the store with their state."""
     where = record.store_path(store)
     found = [
-        (f"{study}/{run.name}", run.state()) for study in record.studies(where) for run in record.runs(where, study)
+        (f"{study}/{run.name}", _state(run)) for study in record.studies(where) for run in record.runs(where, study)
     ]
     if as_json:
         print(json.dumps([{"run": name, "state": state} for name, state in found], indent=1))
         return
     for name, state in found:
         print(f"{state:10} {name}")
+
+
+def _state(run: record.Run) -> str:
+    """A run's state; one whose files cannot be read is named on stderr and hides no other."""
+    try:
+        return run.state()
+    except record.RecordError as error:
+        print(error, file=sys.stderr)
+        return "broken"
 
 
 @app.command()
@@ -377,7 +422,9 @@ def export(
 
 @app.command()
 @guarded
-def doctor(device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto", debug: Debug = False) -> None:
+def doctor(
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto", debug: Debug = False
+) -> None:
     """Check with known answers that this machine computes what is promised."""
     _quiet()
     from engine.doctor import examine

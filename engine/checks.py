@@ -13,6 +13,8 @@ from engine import recipes
 from engine.config import ENDINGS, TASK_TYPES, CalibrationSection, MethodSection, TaskSection, TrainSection, validate
 from engine.tasks import TASKS
 
+# A method may change how it trains, not how much: every arm costs the same (M§4.7).
+SHARED = {"epochs", "retrain_epochs", "batch_size", "freeze_embeddings", "evaluations"}
 FILE_KEYS = ("type", "train", "validation", "test", "dataset", "config", "revision", "split", "columns", "format")
 
 
@@ -72,9 +74,9 @@ def _row_problems(task: TaskSection) -> list[str]:
 
 def paths(task: TaskSection, split: str, language: str, base: Path) -> list[Path]:
     """The files of a split in one language; none where the study names none."""
-    given = getattr(task, split)
+    given = getattr(task, split, None)
     names = [given] if isinstance(given, str) else given or []
-    return [base / name.replace("{language}", language) for name in names]
+    return [base / Path(name.replace("{language}", language)).expanduser() for name in names]
 
 
 def split_languages(task: TaskSection, split: str) -> list[str]:
@@ -167,9 +169,9 @@ def _method_problems(methods: list[MethodSection], sections: dict[str, Any]) -> 
 
 def _override_problems(method: MethodSection, key: str, sections: dict[str, Any]) -> list[str]:
     problems: list[str] = []
-    if fixed := sorted(set(method.train) & {"epochs", "freeze_embeddings"}):
+    if fixed := sorted(set(method.train) & SHARED):
         problems.append(
-            f"{key}.train.{fixed[0]}: must be left out: the dense model is shared by all methods of a study"
+            f"{key}.train.{fixed[0]}: must be left out: the dense model and the budget of every level are shared by all methods of a study"
         )
     if method.train:
         validate(TrainSection, method.train, f"{key}.train", problems)

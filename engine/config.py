@@ -32,7 +32,7 @@ class ConfigError(ValueError):
 class Section(BaseModel):
     """A table of the study file: unknown keys are refused and values stay as they were read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -168,8 +168,9 @@ class MethodSection(Section):
     @field_validator("levels")
     @classmethod
     def _ascending(cls, levels: list[float]) -> list[float]:
-        if any(later <= earlier for earlier, later in pairwise(levels)):
-            raise ValueError("must be ascending")
+        # Four decimals name a level's folder.
+        if any(round(later, 4) <= round(earlier, 4) for earlier, later in pairwise(levels)):
+            raise ValueError("must be ascending, by at least 0.0001")
         return levels
 
 
@@ -274,7 +275,9 @@ def describe(error: ValidationError, key: str, kind: type[Section]) -> list[str]
     """One line per pydantic error: key, rule, value and, for an unknown key, the choices."""
     lines = []
     for item in error.errors():
-        where = ".".join([key, *(str(part) for part in item["loc"] if not str(part).startswith(("str", "list[")))])
+        where = ".".join(
+            [key, *(str(part) for part in item["loc"] if not (part == "str" or str(part).startswith("list[")))]
+        )
         if item["type"] == "extra_forbidden":
             lines.append(f"{where}: unknown key; choices: {', '.join(kind.model_fields)}")
         elif item["type"] == "missing":

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import torch
 
 VALIDATION_SHARE = 0.1
+NO_ID, ROW_ID = "\0", "#row"
+FEW = 4  # ids that languages must share to be called parallel; the fewest that debiased CKA takes
 EXAMPLE_ROWS = 3  # offending rows named in a message
 BUNDLED_DATA = Path(__file__).parent / "demo" / "data"
 
@@ -107,15 +109,25 @@ def _read_jsonl(path: Path) -> pd.DataFrame:
             raise ValueError(f"line {number}: {error.msg}") from None
         if not isinstance(row, dict):
             raise ValueError(f"line {number}: must be an object, got {type(row).__name__}")
-        rows.append({key: value if isinstance(value, str) else json.dumps(value) for key, value in row.items()})
-    return pd.DataFrame(rows, dtype=str)
+        rows.append({key: _cell(value) for key, value in row.items()})
+    return pd.DataFrame(rows, dtype=object).fillna("").astype(str)
+
+
+def _cell(value: Any) -> str:
+    """A JSON value as text; null is an empty cell."""
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+def _strings(frame: pd.DataFrame) -> pd.DataFrame:
+    """Every cell as text, a missing one as empty (and not as the word for it)."""
+    return frame.astype(object).where(frame.notna(), "").astype(str)
 
 
 _READERS = {
     "csv": lambda path: _read_delimited(path, ",", quoted=True),
     "tsv": lambda path: _read_delimited(path, "\t", quoted=False),
     "jsonl": _read_jsonl,
-    "parquet": lambda path: pd.read_parquet(path).astype(str),
+    "parquet": lambda path: _strings(pd.read_parquet(path)),
 }
 
 
@@ -134,14 +146,14 @@ def _read_hub(task: TaskSection, split: str, language: str) -> pd.DataFrame:
         raise ConfigError(
             [
                 f"task.dataset: {names['dataset']} ({names['config'] or 'default'}, {hub_split}) could not be loaded: "
-                f"{str(error).splitlines()[0]}; on an offline machine download it elsewhere and give task.train and task.test as files"
+                f"{(str(error).splitlines() or [type(error).__name__])[0]}; on an offline machine download it elsewhere and give task.train and task.test as files"
             ]
         ) from None
     frame = rows.to_pandas()
     for name, feature in rows.features.items():
         if isinstance(feature, datasets.ClassLabel):
             frame[name] = [feature.int2str(int(value)) if value >= 0 else "" for value in frame[name]]
-    return frame.astype(str)
+    return _strings(frame)
 
 
 # -- loading a task --------------------------------------------------------------------------------------------
@@ -206,17 +218,26 @@ def _load_split(
     """Read one split in one language and bring it to our columns; problems are collected and None comes back."""
     try:
         if task.dataset:
-            return _columns(
-                _read_hub(task, split, language), task, kind, f"{task.dataset} {split} {language}", split, language
+            where = f"{task.dataset} {split} {language}"
+            return _number(
+                _columns(_read_hub(task, split, language), task, kind, where, split, language), task, language
             )
         files = checks.paths(task, split, language, base) or [
             BUNDLED_DATA / kind_folder(task) / f"{split}.{language}.tsv"
         ]
         parts = [_columns(read_file(path, task.format), task, kind, str(path), split, language) for path in files]
-        return pd.concat(parts, ignore_index=True)
+        return _number(pd.concat(parts, ignore_index=True), task, language)
     except ConfigError as error:
         problems += error.problems
         return None
+
+
+def _number(frame: pd.DataFrame, task: TaskSection, language: str) -> pd.DataFrame:
+    """Make ids where the data has none: `language:row`, never parallel, or the bare row number where `id = "#row"` says
+    that the rows of all languages correspond."""
+    prefix = "" if task.columns.get("id") == ROW_ID else f"{language}:"
+    numbers = pd.Series([f"{prefix}{row}" for row in range(len(frame))])
+    return frame.assign(id=frame["id"].where(frame["id"] != NO_ID, numbers))
 
 
 def kind_folder(task: TaskSection) -> str:
@@ -236,20 +257,20 @@ def _columns(
     ]
     if unknown := [column for column in task.columns if column not in (*kind.columns, "id")]:
         problems.append(f"task.columns: must be among {', '.join((*kind.columns, 'id'))}; got {', '.join(unknown)}")
-    if "id" in task.columns and split == "test" and names["id"] not in frame.columns:
+    if names["id"] != ROW_ID and "id" in task.columns and split == "test" and names["id"] not in frame.columns:
         problems.append(
             f"{where}: must have the column {names['id']!r} (task.columns.id); it has {', '.join(frame.columns)}"
         )
     if problems:
         raise ConfigError(problems)
     found = pd.DataFrame({column: frame[names[column]].astype(str).str.strip() for column in kind.columns})
-    has_ids = names["id"] in frame.columns
-    found.insert(
-        0, "id", frame[names["id"]].astype(str) if has_ids else [f"{language}:{row}" for row in range(len(frame))]
-    )
+    if names["id"] in frame.columns:
+        found.insert(0, "id", frame[names["id"]].astype(str))
+    else:
+        found.insert(0, "id", NO_ID)
     if found.empty:
         raise ConfigError([f"{where}: must have at least one row; got none"])
-    blank = (found[list(kind.columns)] == "").any(axis=1).to_numpy()
+    blank = (found == "").any(axis=1).to_numpy()
     if blank.any():
         rows = ", ".join(str(row + 1) for row in np.flatnonzero(blank)[:EXAMPLE_ROWS])
         raise ConfigError(
@@ -272,15 +293,28 @@ def _prepare(
     for code in sources:
         if ("train", code) in frames and ("validation", code) not in frames:
             notes.append(_split_validation(frames, code))
+    shared = {split: _common_ids(frames, split) for split in ("test", *extra)}
+    capped: dict[tuple[str, int, int], list[str]] = {}
     for (split, code), frame in list(frames.items()):
         problems += _id_problems(frame, split, code)
         limit = task.limits.get(split)  # type: ignore[call-overload]
         if limit and len(frame) > limit:
-            notes.append(f"{split} {code}: {limit} of {len(frame)} examples (task.limits)")
-            frames[split, code] = _cap(frame, limit)
-    problems += _label_problems(frames, sources)
+            capped.setdefault((split, limit, len(frame)), []).append(code)
+            frames[split, code] = _cap(frame, limit, shared.get(split, set()))
+    notes += [
+        f"{split} {' '.join(codes)}: {limit} of {whole} examples (task.limits)"
+        for (split, limit, whole), codes in capped.items()
+    ]
+    problems += _label_problems(frames, sources, task)
+    notes += _parallel_notes(frames, task)
     notes += _overlap_notes(frames, sources, extra)
     return notes
+
+
+def _common_ids(frames: Mapping[tuple[str, str], pd.DataFrame], split: str) -> set[str]:
+    """Ids that every language of a split has."""
+    found = [set(frame["id"]) for (name, _), frame in frames.items() if name == split]
+    return set.intersection(*found) if found else set()
 
 
 def hash_order(ids: pd.Series) -> np.ndarray:
@@ -289,16 +323,25 @@ def hash_order(ids: pd.Series) -> np.ndarray:
     return np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
 
 
-def _cap(frame: pd.DataFrame, limit: int) -> pd.DataFrame:
-    return frame.iloc[np.sort(hash_order(frame["id"])[:limit])].reset_index(drop=True)
+def _cap(frame: pd.DataFrame, limit: int, first: set[str]) -> pd.DataFrame:
+    """Keep `limit` rows by a hash of the id, ids in `first` before others, so that all languages keep the same ones."""
+    order = hash_order(frame["id"])
+    late = ~frame["id"].isin(first).to_numpy()[order]
+    chosen = order[np.argsort(late, kind="stable")][:limit]
+    return frame.iloc[np.sort(chosen)].reset_index(drop=True)
 
 
 def _split_validation(frames: dict[tuple[str, str], pd.DataFrame], code: str) -> str:
+    """Move a tenth of every label (never its last example) from train to validation, chosen by a hash of the id."""
     frame = frames["train", code]
-    taken = np.sort(hash_order(frame["id"])[: max(1, round(VALIDATION_SHARE * len(frame)))])
+    order = hash_order(frame["id"])
+    labels = frame["label"].iloc[order]
+    sizes = labels.map(labels.value_counts()).to_numpy()
+    share = np.minimum(np.maximum(1, np.round(VALIDATION_SHARE * sizes)), sizes - 1)
+    taken = np.sort(order[labels.groupby(labels).cumcount().to_numpy() < share])
     frames["validation", code] = frame.iloc[taken].reset_index(drop=True)
     frames["train", code] = frame.drop(index=taken).reset_index(drop=True)
-    return f"validation {code}: {len(taken)} examples of train, chosen by a hash of the id"
+    return f"validation {code}: {len(taken)} examples of train, a tenth of every label, chosen by a hash of the id"
 
 
 def _id_problems(frame: pd.DataFrame, split: str, code: str) -> list[str]:
@@ -310,16 +353,19 @@ def _id_problems(frame: pd.DataFrame, split: str, code: str) -> list[str]:
     ]
 
 
-def _label_problems(frames: Mapping[tuple[str, str], pd.DataFrame], sources: list[str]) -> list[str]:
+def _label_problems(frames: Mapping[tuple[str, str], pd.DataFrame], sources: list[str], task: TaskSection) -> list[str]:
     trained = {label for code in sources if ("train", code) in frames for label in frames["train", code]["label"]}
     if not trained:
         return []
     problems = [] if len(trained) > 1 else [f"train: must have at least two labels; got {', '.join(trained)}"]
+    empty = [code for (split, code), frame in frames.items() if split == "validation" and frame.empty]
+    problems += [f"validation {code}: train is too small to split one off; give task.validation" for code in empty]
+    hint = " (task.limits.train may have cut them off)" if task.limits.get("train") else ""  # type: ignore[call-overload]
     for (split, code), frame in frames.items():
         if split != "train" and (unknown := sorted(set(frame["label"]) - trained)):
             rows = int(frame["label"].isin(unknown).sum())
             problems.append(
-                f"{split} {code}: labels must occur in train ({', '.join(sorted(trained))}); got {', '.join(unknown)} in {rows} rows"
+                f"{split} {code}: labels must occur in train ({', '.join(sorted(trained))}); got {', '.join(unknown)} in {rows} rows{hint}"
             )
     return problems
 
@@ -355,10 +401,30 @@ def _labels(
 
 
 def _parallel(task: TaskSection, frames: Mapping[tuple[str, str], pd.DataFrame]) -> bool:
-    """Parallel unless denied, where the test ids are the data's own and the languages share them."""
-    tests = [set(frame["id"]) for (split, _), frame in frames.items() if split == "test"]
-    shared = len(tests) > 1 and bool(set.intersection(*tests))
-    return shared if task.parallel is None else task.parallel and shared
+    """Parallel unless denied, where the languages share at least `FEW` ids of test."""
+    several = sum(split == "test" for split, _ in frames) > 1
+    return task.parallel is not False and several and len(_common_ids(frames, "test")) >= FEW
+
+
+def _parallel_notes(frames: Mapping[tuple[str, str], pd.DataFrame], task: TaskSection) -> list[str]:
+    """What a user of parallel data would want to know: how many ids are shared, and labels that differ under one id."""
+    common = len(_common_ids(frames, "test"))
+    tests = {code: frame for (split, code), frame in frames.items() if split == "test"}
+    longest = max((len(frame) for frame in tests.values()), default=0)
+    notes = []
+    if task.parallel and not _parallel(task, frames):
+        notes.append(
+            f"task.parallel: treated as not parallel, because all languages share only {common} test ids (at least {FEW} are needed)"
+        )
+    elif _parallel(task, frames) and common < longest:
+        notes.append(
+            f"test: {common} of {longest} ids stand in every language; paired comparisons between languages use these"
+        )
+    if _parallel(task, frames):
+        labels = pd.concat([frame.set_index("id")["label"] for frame in tests.values()], axis=1)
+        differ = int((labels.nunique(axis=1) > 1).sum())
+        notes += [f"test: {differ} ids have different labels in different languages"] if differ else []
+    return notes
 
 
 # -- probe and calibration -------------------------------------------------------------------------------------

@@ -97,8 +97,14 @@ def _bundled(device: str) -> str:
     tokenizer = load_tokenizer(str(BUNDLED_MODEL))
     model = AutoModel.from_pretrained(BUNDLED_MODEL, dtype=torch.float32, use_safetensors=True).eval()
     with torch.no_grad():
-        states = model(**tokenizer("Wake me up at seven.", return_tensors="pt", return_token_type_ids=False)).last_hidden_state
-    return f"bundled model gives {tuple(states.shape)}" if bool(states.isfinite().all()) else "wrong: states are not finite"
+        states = model(
+            **tokenizer("Wake me up at seven.", return_tensors="pt", return_token_type_ids=False)
+        ).last_hidden_state
+    return (
+        f"bundled model gives {tuple(states.shape)}"
+        if bool(states.isfinite().all())
+        else "wrong: states are not finite"
+    )
 
 
 CHECKS: dict[str, Callable[[str], str]] = {

@@ -48,6 +48,7 @@ class Estimate:
 def estimate(study: Study, store: Path) -> Estimate:
     """Measure and count; raises ConfigError where the study's data or model cannot be loaded."""
     bench = Workbench.open(study)
+    bench.verify([job.plan for job in jobs(study, store) if job.plan and job.run.seed == study.study.seeds[0]])
     model = bench.pretrained(study.study.seeds[0])
     step, item = _measure(model, bench)
     total, evaluations = _work(study, bench, store)

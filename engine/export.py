@@ -72,7 +72,9 @@ def find_level(run: Run, sparsity: float) -> Level:
         if abs(level.sparsity - sparsity) < 5e-5:
             return level
     choices = ", ".join(f"{level.sparsity:g}" for level in with_weights) or "none: no level kept its weights"
-    raise RecordError(f"level: must be one of {choices}; got {sparsity:g} (method.keep_weights says which levels keep theirs)")
+    raise RecordError(
+        f"level: must be one of {choices}; got {sparsity:g} (method.keep_weights says which levels keep theirs)"
+    )
 
 
 def _write(run: Run, level: Level, target: Path, bench: Workbench, toml: str) -> None:
@@ -113,7 +115,13 @@ def _rows(dense: Level, level: Level) -> list[dict[str, Any]]:
     both = level.frame("predictions").merge(dense.frame("predictions"), on=keys, suffixes=("", "_dense"))
     grouped = both.groupby(["split", "language"], sort=False)
     return [
-        {"split": split, "language": code, "n": len(group), "dense": group["score_dense"].mean(), "pruned": group["score"].mean()}
+        {
+            "split": split,
+            "language": code,
+            "n": len(group),
+            "dense": group["score_dense"].mean(),
+            "pruned": group["score"].mean(),
+        }
         for (split, code), group in grouped
     ]
 

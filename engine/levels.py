@@ -9,6 +9,7 @@ import pandas as pd
 
 from engine import evaluate, extract
 from engine.masked import Masked
+from engine.model import matrices
 from engine.record import Level, write_json
 from engine.size import latency_ms, size
 from engine.weights import summary
@@ -48,7 +49,7 @@ def write_level(
             "weights", {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
         )
     removed = sum(int(array.size - array.sum()) for array in arrays.values())
-    facts = size(model, masked.matrices, removed)
+    facts = size(model, matrices(model), removed)
     facts |= {
         "updates": updates_done,
         "requested_sparsity": level.sparsity,

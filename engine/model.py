@@ -6,12 +6,15 @@ read with hooks of our own that are removed afterwards: `output_hidden_states=Tr
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError
 
 from engine.config import ConfigError
 from engine.registry import Registry
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 BUNDLED_MODEL = Path(__file__).parent / "demo" / "model"
+EDGE_BYTES = 2**20  # read at each end of a weight file for its fingerprint
 ROBERTA_FAMILY = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert")
 
 
@@ -29,14 +33,14 @@ class Architecture:
     """One row: where the repeated blocks of a model type are, and its prunable maps by kind.
 
     `blocks` and the maps' paths are relative to the base model and to one block. `transposed` marks Conv1D, which
-    stores I×O. `chains` names the maps whose units feed each other (for neighbour-aware criteria).
+    stores I×O, `causal` models whose first token sees nothing else. `chains` names the maps whose units feed each other (for neighbour-aware criteria).
     """
 
     name: str
     blocks: str
     maps: Mapping[str, str]
     transposed: bool = False
-    source: str = ""
+    causal: bool = False
     chains: tuple[tuple[str, str], ...] = field(default=(("value", "attention_output"), ("ffn_in", "ffn_out")))
 
 
@@ -78,7 +82,7 @@ ARCHITECTURES: Registry[Architecture] = Registry(
         Architecture("electra", "encoder.layer", _BERT),
         Architecture("distilbert", "transformer.layer", _DISTILBERT),
         Architecture("deberta-v2", "encoder.layer", _DEBERTA),
-        Architecture("gpt2", "h", _GPT2, transposed=True, chains=(("ffn_in", "ffn_out"),)),
+        Architecture("gpt2", "h", _GPT2, transposed=True, causal=True, chains=(("ffn_in", "ffn_out"),)),
     ),
 )
 
@@ -119,7 +123,7 @@ def load_tokenizer(path: str) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path)
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ConfigError([f"model.name: the tokenizer of {path} could not be loaded; {_first_line(error)}"]) from None
     if tokenizer.pad_token_id is None:
@@ -137,7 +141,12 @@ def load_model(path: str, kind: TaskType, labels: Sequence[str], head: str = "ne
     from transformers.utils import logging
 
     torch.manual_seed(seed)
-    settings: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True}
+    settings: dict[str, Any] = {
+        "dtype": torch.float32,
+        "use_safetensors": True,
+        "trust_remote_code": False,
+        "output_loading_info": True,
+    }
     if head == "new":
         names = dict(enumerate(labels))
         settings |= {
@@ -149,16 +158,71 @@ def load_model(path: str, kind: TaskType, labels: Sequence[str], head: str = "ne
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # "newly initialized weights" is what head = "new" asks for
     try:
-        model = kind.load(path, **settings)
-    except (OSError, ValueError) as error:
+        model, loaded = kind.load(path, **settings)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ConfigError(
             [f"model.name: {path} could not be loaded; {_first_line(error)}{_offline_hint(path)}"]
         ) from None
     finally:
         logging.set_verbosity(verbosity)
+    _refuse_random_weights(model, loaded, path, head)
     if getattr(model.config, "pad_token_id", None) is None:
         model.config.pad_token_id = model.config.eos_token_id
     return model.eval()  # type: ignore[no-any-return]
+
+
+def _refuse_random_weights(model: nn.Module, loaded: Mapping[str, Any], path: str, head: str) -> None:
+    """A weight that the checkpoint does not have, or has in another shape, would be drawn at random without a word.
+
+    With a new head that is meant for the head (and an encoder's pooler, which task heads do not use); elsewhere it is refused.
+    """
+    missing = [str(key) for key in loaded.get("missing_keys", ())]
+    missing += [str(key[0] if isinstance(key, (tuple, list)) else key) for key in loaded.get("mismatched_keys", ())]
+    if head == "new":
+        prefix = f"{model.base_model_prefix}."
+        missing = [
+            key for key in missing if key.startswith(prefix) and ".pooler." not in key and "position_ids" not in key
+        ]
+    if missing:
+        raise ConfigError(
+            [
+                f"model.name: the checkpoint must hold every weight of the {'encoder' if head == 'new' else 'model and its head'}; {path} lacks "
+                f"{len(missing)} or has them in another shape, such as {', '.join(sorted(missing)[:3])}"
+            ]
+        )
+
+
+def load_config(path: str) -> Any:
+    """The checkpoint's configuration."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(path, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            [f"model.name: {path} could not be loaded; {_first_line(error)}{_offline_hint(path)}"]
+        ) from None
+
+
+def digest(path: str) -> str:
+    """Fingerprint of a local checkpoint: its configuration, and size, header and end of every weight file; a hub id as it is."""
+    folder = Path(path)
+    if not folder.is_dir():
+        return path
+    total = hashlib.sha256((folder / "config.json").read_bytes())
+    for file in sorted(folder.glob("*.safetensors")):
+        with file.open("rb") as handle:
+            total.update(f"{file.name} {file.stat().st_size}".encode())
+            total.update(handle.read(EDGE_BYTES))
+            handle.seek(max(0, file.stat().st_size - EDGE_BYTES))
+            total.update(handle.read())
+    return total.hexdigest()[:16]
+
+
+def pooling_of(config: Any, asked: str) -> str:
+    """The pooling of a task type, but the last real token for causal models, whose first token has seen nothing (M§4)."""
+    row = ARCHITECTURES.get(config.model_type)
+    return "last" if asked == "first" and row is not None and row.causal else asked
 
 
 def _first_line(error: Exception) -> str:
@@ -175,9 +239,7 @@ def _offline_hint(path: str) -> str:
 
 def keep_order(path: str, labels: Sequence[str]) -> tuple[str, ...]:
     """The checkpoint's own label order, after checking that its names are the task's; numbers are never trusted."""
-    from transformers import AutoConfig
-
-    names = [str(name) for _, name in sorted(AutoConfig.from_pretrained(path).id2label.items())]
+    names = [str(name) for _, name in sorted(load_config(path).id2label.items())]
     if sorted(names) != sorted(labels):
         raise ConfigError(
             [

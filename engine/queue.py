@@ -23,7 +23,7 @@ POLL_SECONDS, HANDOVER_SECONDS = 0.5, 5.0
 STATES = ("queued", "running", "done", "failed", "cancelled", "lost")
 _SCHEMA = """
 create table if not exists runs (
-  name text primary key, state text not null, position integer not null, pid integer, submitted real, started real, finished real
+  name text primary key, state text not null, position integer not null, pid integer, submitted real, started real, finished real, device text
 )"""
 
 
@@ -38,6 +38,7 @@ class Row:
     submitted: float | None
     started: float | None
     finished: float | None
+    device: str | None = None
 
     @property
     def dense(self) -> str:
@@ -74,7 +75,7 @@ def submit(store: Path, names: list[str]) -> None:
         last = connection.execute("select coalesce(max(position), 0) from runs").fetchone()[0]
         for offset, name in enumerate(names, 1):
             connection.execute(
-                "insert into runs values (?, 'queued', ?, null, ?, null, null) on conflict(name) do update set "
+                "insert into runs values (?, 'queued', ?, null, ?, null, null, null) on conflict(name) do update set "
                 "state = 'queued', position = excluded.position, submitted = excluded.submitted, pid = null, finished = null "
                 "where state != 'queued'",
                 (name, last + offset, time.time()),
@@ -90,8 +91,11 @@ def cancel(store: Path, name: str) -> str:
         run.finish("cancelled", reason="taken from the queue before it began")
         return "cancelled"
     beat = run.heartbeat()
+    if row and row.state == "running" and row.pid:
+        _terminate(row.pid, whole_group=True)
+        return "stopping"
     if run.state() == "running" and beat:
-        _terminate(row.pid if row and row.pid else int(beat["pid"]), whole_group=bool(row and row.pid))
+        _terminate(int(beat["pid"]), whole_group=False)
         return "stopping"
     return run.state()
 
@@ -106,12 +110,21 @@ def _terminate(pid: int, whole_group: bool) -> None:
         return
 
 
-def _set(store: Path, name: str, state: str, pid: int | None = None) -> None:
-    stamp = "started" if state == "running" else "finished"
+def _set(store: Path, name: str, state: str) -> None:
     with connect(store) as connection:
         connection.execute(
-            f"update runs set state = ?, pid = ?, {stamp} = ? where name = ?", (state, pid, time.time(), name)
+            "update runs set state = ?, pid = null, finished = ? where name = ?", (state, time.time(), name)
         )
+
+
+def _claim(store: Path, row: Row, device: str) -> bool:
+    """Take a queued row for this device; False where another worker was faster."""
+    with connect(store) as connection:
+        taken = connection.execute(
+            "update runs set state = 'running', started = ?, device = ?, pid = null where name = ? and state = 'queued'",
+            (time.time(), device, row.name),
+        )
+        return taken.rowcount == 1
 
 
 # -- the worker --------------------------------------------------------------------------------------------------
@@ -133,7 +146,7 @@ def ensure_worker(store: Path, device: str = "auto") -> None:
 def work(store: Path, device: str = "auto", until_idle: bool = False) -> bool:
     """Run what is queued, one run at a time, until stopped (or idle). False where another worker has this device.
 
-    First adopts what an earlier worker left running.
+    What an earlier worker left running on this device is waited for and settled first.
     """
     from filelock import FileLock, Timeout
 
@@ -145,13 +158,13 @@ def work(store: Path, device: str = "auto", until_idle: bool = False) -> bool:
     except Timeout:
         return False
     try:
-        for row in rows(store):
-            if row.state == "running":
-                _adopt(store, row)
         while True:
+            orphans = [row for row in rows(store) if row.state == "running" and row.device == device]
+            for row in orphans:
+                _adopt(store, row)
             waiting = _next(store)
-            if waiting:
-                _run(store, waiting)
+            if waiting and _claim(store, waiting, device):
+                _run(store, waiting, device)
             elif until_idle and not any(other.state == "queued" for other in rows(store)):
                 return True
             else:
@@ -178,20 +191,21 @@ def _next(store: Path) -> Row | None:
     return None
 
 
-def _run(store: Path, row: Row) -> None:
+def _run(store: Path, row: Row, device: str) -> None:
     """Run one row in its own process group and note how it ended, then bring the derived measures up to date."""
     run = Run(store / row.name)
     run.path.mkdir(parents=True, exist_ok=True)
     with (run.path / "log.txt").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "engine", "execute", row.name, "--store", str(store)],
+            [sys.executable, "-m", "engine", "execute", row.name, "--store", str(store), "--device", device],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
             cwd=Path(__file__).parent.parent,
         )
-        _set(store, row.name, "running", process.pid)
+        with connect(store) as connection:
+            connection.execute("update runs set pid = ? where name = ?", (process.pid, row.name))
         process.wait()
     _settle(store, row, process.pid)
 

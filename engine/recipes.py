@@ -126,7 +126,7 @@ def resolve(method: MethodSection, key: str) -> tuple[Plan | None, list[str]]:
     schedule = _part(SCHEDULES, options["schedule"], method.schedule, f"{key}.schedule", problems)
     problems += _unsupported(method, key, criterion, schedule)
     allocation = _allocation(method, key, criterion, problems)
-    problems += _level_problems(method, key)
+    problems += _level_problems(method, key, allocation)
     if problems or criterion is None or objective is None or schedule is None:
         return None, problems
     plan = Plan(
@@ -161,7 +161,7 @@ def _part(
 ) -> Part | None:
     """The row named by the recipe or by `overrides.name`, with the other overrides as its parameters."""
     name = overrides.get("name", default)
-    if name not in rows:
+    if not isinstance(name, str) or name not in rows:
         problems.append(f"{key}.name: must be one of {', '.join(rows)}; got {name!r}")
         return None
     row = rows[name]
@@ -202,15 +202,15 @@ def _allocation(method: MethodSection, key: str, criterion: Part | None, problem
     return chosen
 
 
-def _level_problems(method: MethodSection, key: str) -> list[str]:
+def _level_problems(method: MethodSection, key: str, allocation: str) -> list[str]:
     if not method.levels:
         return [f"{key}.levels: must have at least one level, such as [0.5, 0.9]"]
-    pattern = PATTERN.fullmatch(method.granularity or method.allocation or "")
+    pattern = PATTERN.fullmatch(allocation)
     if pattern:
         keep, out_of = int(pattern[1]), int(pattern[2])
         if keep >= out_of:
             return [f"{key}.granularity: N must be below M; got {pattern[0]!r}"]
-        if method.levels != [1 - keep / out_of]:
+        if len(method.levels) != 1 or abs(method.levels[0] - (1 - keep / out_of)) > 1e-4:
             return [f"{key}.levels: must be [{1 - keep / out_of:g}], which {pattern[0]} fixes; got {method.levels}"]
     if method.keep_weights is not None and (
         unknown := [level for level in method.keep_weights if level not in method.levels]

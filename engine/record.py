@@ -30,6 +30,10 @@ RUN = re.compile(rf"({NAME.pattern})/([a-z0-9][a-z0-9_-]*-s\d+)")
 STALE_SECONDS = 60.0  # a heartbeat older than this belongs to a run that died
 
 
+class Cancelled(BaseException):
+    """A run was asked to stop. Not an Exception, so that no handler for failures swallows it."""
+
+
 class RecordError(ValueError):
     """A run folder that cannot be used: what is wrong and what to do about it."""
 

@@ -9,6 +9,7 @@ import it inside, or only call methods of the tensors they are given.
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, TypeVar
@@ -40,13 +41,13 @@ class Parameter:
         return None if isinstance(value, type(self.default)) else f"must be a {type(self.default).__name__}"
 
     def _number_problem(self, value: Any) -> str | None:
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            return "must be a number"
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            return "must be a finite number"
         if isinstance(self.default, int) and int(value) != value:
             return "must be a whole number"
         below = self.low is not None and (value <= self.low if self.open_low else value < self.low)
         above = self.high is not None and value > self.high
-        return f"must be {self.range_text()}" if below or above or value != value else None
+        return f"must be {self.range_text()}" if below or above else None
 
     def range_text(self) -> str:
         """Say the allowed range in words: `from 0 to 1`, `above 0`."""

@@ -7,6 +7,7 @@ Whatever ends a run early leaves the levels before it, a checkpoint and a clear 
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ import numpy as np
 from engine import recipes
 from engine.config import ConfigError, MethodSection, Study
 from engine.levels import write_level
-from engine.record import Level, RecordError, Run, write_json
+from engine.record import Cancelled, Level, RecordError, Run, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -30,12 +31,8 @@ if TYPE_CHECKING:
     from engine.trainer import Objective, Progress
     from engine.workbench import Workbench
 
-BEAT_SECONDS = 1.0
+BEAT_SECONDS, ALIVE_SECONDS = 1.0, 10.0
 KEEP_BYTES = 2 * 10**9  # keep every level's weights while a run stays below this (DESIGN: store sizes)
-
-
-class Cancelled(BaseException):
-    """The run was asked to stop. Not an Exception, so that no handler for failures swallows it."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,7 @@ def execute(job: Job, bench: Workbench, report: Report = lambda *_: None) -> str
     run.reopen()
     context = Context(job, bench, report, _attempt(run))
     try:
-        with _terminable():
+        with terminable(), context.alive():
             context.prepare()
             _KINDS.get(run.method, _method)(context)
         context.beat(context.total, "done", force=True)
@@ -120,7 +117,7 @@ def _attempt(run: Run) -> int:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
+def terminable() -> Iterator[None]:
     """Turn SIGTERM into `Cancelled`, so that a cancelled run still writes its state. Only the main thread may."""
 
     def stop(number: int, frame: object) -> None:
@@ -162,6 +159,7 @@ class Context:
         self.started = time.monotonic()
         self.total, self.done_before, self.phase = 1, 0, "starting"
         self._last_beat = 0.0
+        self._facts: dict[str, Any] = {"step": 0, "total": 1, "phase": "starting", "attempt": attempt}
         self._first: tuple[float, int] | None = None
 
     def prepare(self) -> None:
@@ -185,11 +183,38 @@ class Context:
         if not force and now - self._last_beat < BEAT_SECONDS:
             return
         self._last_beat = now
-        self._first = self._first or (now, step)
-        speed = (step - self._first[1]) / max(1e-9, now - self._first[0])
+        if not force:
+            self._first = self._first or (now, step)
+        began, first = self._first or (now, step)
+        speed = (step - first) / max(1e-9, now - began)
         eta = (self.total - step) / speed if speed > 0 else None
-        self.run.beat(step=step, total=self.total, phase=self.phase, eta_seconds=eta, attempt=self.attempt)
+        self._facts = {
+            "step": step,
+            "total": self.total,
+            "phase": self.phase,
+            "eta_seconds": eta,
+            "attempt": self.attempt,
+        }
+        self.run.beat(**self._facts)
         self.report(self.job.name, step / max(1, self.total), self.phase)
+
+    @contextmanager
+    def alive(self) -> Iterator[None]:
+        """Repeat the last sign of life from a thread: evaluation or a teacher's pass may last longer than a beat is fresh."""
+        done = threading.Event()
+
+        def repeat() -> None:
+            while not done.wait(ALIVE_SECONDS):
+                if time.monotonic() - self._last_beat > ALIVE_SECONDS:
+                    self.run.beat(**self._facts)
+
+        thread = threading.Thread(target=repeat, name="heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
 
     def log(self, kind: str, step: int, **facts: Any) -> None:
         """A line of `metrics.jsonl`; `step` counts updates of the whole run."""
@@ -406,7 +431,7 @@ def _dense_continued(context: Context) -> None:
     bench = context.bench
     model, reference, spent = dense_model(context)
     masked = Masked(matrices(model))
-    cycles = longest_arm(bench.study)
+    cycles = longest_arm(bench.study) if bench.study.train.retrain_epochs else 1
     per_cycle = updates(len(bench.train), bench.settings(None, {}))
     context.total = cycles * per_cycle
     start, progress = _resume(context, model)

@@ -15,6 +15,7 @@ import pandas as pd
 
 from engine.device import dropout_off
 from engine.model import Matrix, inputs, neighbours
+from engine.model import matrices as every_matrix
 
 if TYPE_CHECKING:
     import torch
@@ -64,7 +65,9 @@ def collect(
     squared batch gradient), `input_norm` (L2 norm of every input over non-padding tokens), `neighbours` (see `engine.criteria`)."""
     found: dict[str, dict[str, Any]] = {matrix.name: {} for matrix in matrices}
     if "neighbours" in needs:
-        for name, (before, after) in neighbours(model, matrices).items():
+        for name, (before, after) in neighbours(model, every_matrix(model)).items():
+            if name not in found:
+                continue
             found[name]["neighbours"] = (before and before.weight_OI(), after and after.weight_OI())
     if needs & COLLECTED:
         _passes(model, kind, matrices, needs, encoded, rows, device, found)

@@ -165,9 +165,16 @@ def run_cycle(
         if step == progress.step != epoch_start and "rng" in progress.tensors:
             _set_generators(progress.tensors)
         started = time.monotonic()
+        before = accumulate
         facts, accumulate = _step(
             model, kind, train, rows, settings, objective, masked, handle, optimizer, step, total, accumulate
         )
+        if accumulate > before:
+            hooks.log(
+                "event",
+                step + 1,
+                text=f"out of memory: batches of {settings.batch_size} are now added up from {accumulate} parts",
+            )
         hooks.beat(step + 1, total)
         if step % max(1, total // 50) == 0:
             rate = len(rows) / max(1e-9, time.monotonic() - started)
@@ -216,7 +223,11 @@ def _step(
             break
         except torch.OutOfMemoryError:
             optimizer.zero_grad(set_to_none=True)
-            if OBJECTIVES[objective.part.name].options.get("batch_coupled") or accumulate >= len(rows):
+            if accumulate >= len(rows):
+                raise RunError(
+                    f"task.max_length: must be smaller on this device: step {step} ran out of memory with one example"
+                ) from None
+            if OBJECTIVES[objective.part.name].options.get("batch_coupled"):
                 raise RunError(
                     f"train.batch_size: must be smaller on this device: step {step} ran out of memory with {len(rows)}, and "
                     f"{objective.part.name} compares all rows of a batch, so that it is never halved silently"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ import pandas as pd
 
 from engine import device as devices
 from engine import model as models
-from engine.config import CalibrationSection, Study
+from engine.config import CalibrationSection, ConfigError, Study
 from engine.data import Encoded, TaskData, encode, hash_order, load_task, probe_frame
 from engine.evaluate import test_frame
 from engine.recipes import Plan
@@ -39,17 +41,16 @@ class Workbench:
     @classmethod
     def open(cls, study: Study) -> Workbench:
         """Load data and tokenizer; raise ConfigError with everything that is wrong with them."""
-        from dataclasses import replace
-
-        from transformers import AutoConfig
-
+        _refuse_several_processes()
         data = load_task(study)
         path = models.model_path(study.model.name, study.base)
         tokenizer = models.load_tokenizer(path)
         if study.model.head == "keep":
             data = replace(data, labels=models.keep_order(path, data.labels))
         handle = devices.accelerator(study.study.device, study.study.precision, study.study.deterministic)
-        longest = models.longest_input(AutoConfig.from_pretrained(path), study.task.max_length)
+        config = models.load_config(path)
+        data = replace(data, type=replace(data.type, pooling=models.pooling_of(config, data.type.pooling)))  # type: ignore[type-var]
+        longest = models.longest_input(config, study.task.max_length)
         return cls(study, handle, data, tokenizer, longest)
 
     @property
@@ -89,9 +90,7 @@ class Workbench:
 
     @cached_property
     def _segments(self) -> bool:
-        from transformers import AutoConfig
-
-        return models.has_segments(AutoConfig.from_pretrained(self.path))
+        return models.has_segments(models.load_config(self.path))
 
     @cached_property
     def train(self) -> Encoded:
@@ -172,7 +171,8 @@ class Workbench:
         return {
             "model": study.model.model_dump(),
             "task": study.task.model_dump(mode="json"),
-            "train": study.train.model_dump(),
+            "model_digest": models.digest(self.path),
+            "train": study.train.model_dump(exclude={"checkpoint_minutes"}),
             "calibration": study.calibration.model_dump(),
             "probe": study.probe.model_dump(),
             "precision": "bf16" if self.handle.mixed_precision == "bf16" else "fp32",
@@ -187,3 +187,36 @@ class Workbench:
             "data_digest": self.data.digest(),
             "max_length": self.max_length,
         }
+
+    def verify(self, plans: Sequence[Plan]) -> None:
+        """Try every plan's patterns, bounds and levels on the real matrices, so that no mistake waits behind hours of training.
+
+        Raises ConfigError with every problem. The counts do not depend on the scores, so magnitudes stand for any criterion.
+        """
+        from engine import mask
+
+        problems: list[str] = []
+        model = self.pretrained(0)
+        for plan in plans:
+            try:
+                found = models.matrices(model, plan.include, plan.exclude)
+                names = [matrix.name for matrix in found]
+                floors, ceilings = (
+                    models.patterns_to_names(getattr(plan, key), names, key) for key in ("floors", "ceilings")
+                )
+                scores, keep = {matrix.name: matrix.weight_OI().abs() for matrix in found}, None
+                for level in plan.levels:
+                    keep = mask.select(scores, level, plan.allocation, keep, floors, ceilings)
+            except ConfigError as error:
+                problems += [f"{plan.name}: {line}" for line in error.problems]
+            except ValueError as error:
+                problems.append(f"method {plan.name}: {error}")
+        if problems:
+            raise ConfigError(problems)
+
+
+def _refuse_several_processes() -> None:
+    """Several processes would write one run folder; until runs are gathered across processes, one is the rule."""
+    count = os.environ.get("WORLD_SIZE", "1")
+    if count != "1":
+        raise ConfigError([f"accelerate launch: must start one process in this version; got {count}"])

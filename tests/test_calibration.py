@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis import calibration
-from tests import reference_analysis as reference
+from tests import reference
 
 
 def predictions(n=97, classes=4, seed=0, dtype=np.float64):

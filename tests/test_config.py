@@ -61,7 +61,7 @@ objective = { strenght = 1 }
     for part in (
         "study.name: must match", "study.seeds: must be unique", "study.colour: unknown key; choices: name, seeds", "train.batch_size: must be at least 1; got 0",
         "train.epochs: must be a whole number; got 'many'", "task.languages: must be among", "task.train: must be left out", "extra: unknown section",
-        "method[1].levels: must be ascending; got [0.9, 0.5]",
+        "method[1].levels: must be ascending, by at least 0.0001; got [0.9, 0.5]",
     ):  # fmt: skip
         assert any(part in line for line in found), (part, found)
 

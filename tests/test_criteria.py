@@ -10,7 +10,7 @@ import torch
 
 from engine import criteria
 from engine.criteria import CRITERIA, Movement, Pins, Platon
-from tests import reference_engine as reference
+from tests import reference
 
 
 def weights() -> dict[str, torch.Tensor]:

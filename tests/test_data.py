@@ -92,6 +92,7 @@ def test_validation_is_split_off_and_labels_are_sorted(tmp_path: Path) -> None:
     found = data.load_task(study(tmp_path, TRAIN, {"en": TEST, "de": TEST}))
     assert found.labels == ("a", "b")
     assert found.parallel
+    assert found.frames["validation", "en"]["label"].tolist().count("a") == 2
     assert len(found.frames["validation", "en"]) == 4
     assert not set(found.frames["validation", "en"]["id"]) & set(found.frames["train", "en"]["id"])
 
@@ -101,7 +102,7 @@ def test_caps_choose_the_same_ids_in_every_language(tmp_path: Path) -> None:
     found = data.load_task(study(tmp_path, TRAIN, {"en": TEST, "de": shuffled}, "limits = { test = 7 }"))
     assert set(found.frames["test", "en"]["id"]) == set(found.frames["test", "de"]["id"])
     assert len(found.frames["test", "en"]) == 7
-    assert "test en: 7 of 20 examples (task.limits)" in found.notes
+    assert "test en de: 7 of 20 examples (task.limits)" in found.notes
 
 
 def test_every_problem_of_the_data_at_once(tmp_path: Path) -> None:
@@ -155,3 +156,33 @@ def test_evaluation_batches_hold_every_row_once_within_the_budget() -> None:
     assert sorted(np.concatenate(batches)) == list(range(500))
     assert all(len(rows) == 1 or len(rows) * lengths[rows].max() <= 256 for rows in batches)
     assert data.evaluation_batches(np.array([1000]), tokens=256)[0].tolist() == [0]
+
+
+def test_missing_values_are_empty_and_not_words(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.jsonl", '{"id": "1", "text": null, "label": "x"}\n{"id": "2", "label": "x"}\n')
+    assert data.read_file(path)["text"].tolist() == ["", ""]
+    pd.DataFrame({"id": ["1"], "text": [None], "label": ["b"]}).to_parquet(tmp_path / "a.parquet")
+    assert data.read_file(tmp_path / "a.parquet")["text"].tolist() == [""]
+
+
+def test_a_rare_label_never_leaves_train(tmp_path: Path) -> None:
+    found = data.load_task(study(tmp_path, TRAIN + "rare\tone of a kind\tc\n", {"en": TEST, "de": TEST}))
+    assert "c" in set(found.frames["train", "en"]["label"])
+
+
+def test_common_ids_come_first_under_a_cap(tmp_path: Path) -> None:
+    part = HEADER + "".join(TEST.splitlines(keepends=True)[8:])
+    found = data.load_task(study(tmp_path, TRAIN, {"en": TEST, "de": part}, "limits = { test = 9 }"))
+    assert set(found.frames["test", "en"]["id"]) == set(found.frames["test", "de"]["id"])
+
+
+def test_row_numbers_as_ids(tmp_path: Path) -> None:
+    plain = "text\tlabel\n" + "".join(f"x{n}\t{'ab'[n % 2]}\n" for n in range(6))
+    found = data.load_task(study(tmp_path, TRAIN, {"en": plain, "de": plain}, 'columns = { id = "#row" }'))
+    assert found.parallel and found.frames["test", "de"]["id"].tolist() == list("012345")
+
+
+def test_the_demo_study_loads() -> None:
+    path = Path(config.__file__).parent / "demo" / "study.toml"
+    found = data.load_task(config.load(path))
+    assert len(found.labels) == 16 and found.parallel and ("natural", "sw") in found.frames

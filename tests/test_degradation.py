@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis import degradation, inference
-from tests import reference_analysis as reference
+from tests import reference
 
 
 def test_drop_and_its_relatives():

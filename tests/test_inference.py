@@ -8,7 +8,7 @@ import scipy.stats
 
 from analysis import inference
 from engine import metrics
-from tests import reference_analysis as reference
+from tests import reference
 
 
 def outcomes(shape=(80,), p=0.7, seed=0):

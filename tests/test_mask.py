@@ -20,7 +20,7 @@ from engine.mask.ranking import (
     sampled_threshold,
     sorted_threshold,
 )
-from tests import reference_engine as reference
+from tests import reference
 
 NAMED = ["global", "layerwise", "row", "lamp", "erk"]
 LEVELS = [0, 0.1, 0.25, 0.3, 1 / 3, 0.5, 0.55, 0.7, 0.9, 0.99, 1]

@@ -232,3 +232,21 @@ def test_no_code_uses_what_transformers_ignores() -> None:
     for path in (Path(__file__).parent.parent / "engine").rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         assert "head_mask=" not in text and "trust_remote_code=True" not in text, path
+
+
+def test_random_weights_are_refused(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    """A checkpoint whose encoder does not fit, or that has no head to keep, would otherwise be filled up at random."""
+    with pytest.raises(ConfigError, match="must hold every weight of the model and its head"):
+        models.load_model(str(tiny_checkpoint), task_type("sequence"), ("a", "b"), head="keep")
+    config = transformers.AutoConfig.from_pretrained(tiny_checkpoint)
+    config.num_hidden_layers = 1
+    transformers.XLMRobertaModel(config).save_pretrained(tmp_path)
+    config.num_hidden_layers = 2
+    config.save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="must hold every weight of the encoder"):
+        models.load_model(str(tmp_path), task_type("sequence"), ("a", "b"))
+
+
+def test_causal_models_pool_the_last_token() -> None:
+    assert models.pooling_of(CONFIGS["gpt2"], "first") == "last"
+    assert models.pooling_of(CONFIGS["bert"], "first") == "first"

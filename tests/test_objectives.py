@@ -13,7 +13,7 @@ from engine import objectives
 from engine.mask import select
 from engine.objectives import OBJECTIVES
 from engine.objectives import weights as weight_space
-from tests import reference_engine as reference
+from tests import reference
 
 REGULARIZERS = {
     "cosine per unit": (objectives.alignreg_cosine, reference.alignreg_cosine, {"per": "unit"}),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.schedule import SCHEDULES, cubic, linear, one_shot, steps
-from tests import reference_engine as reference
+from tests import reference
 
 HUNDREDTHS = st.integers(0, 100).map(lambda i: i / 100)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis import separability
-from tests import reference_analysis as reference
+from tests import reference
 
 MEASURES = ["r_squared", "fisher_ratio", "class_snr"]
 OTHERS = ["silhouette", "nearest_centroid", "linear_probe"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis import similarity
-from tests import reference_analysis as reference
+from tests import reference
 
 RNG = np.random.default_rng(7)
 

@@ -8,7 +8,7 @@ import scipy.stats
 
 from analysis import weights as overlaps
 from engine import weights
-from tests import reference_analysis as reference
+from tests import reference
 
 
 def matrices():

@@ -12,15 +12,19 @@ from __future__ import annotations
 import argparse
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.demo import corpus, pairs
 from engine.demo.corpus import FOLDER, Sources
-from engine.demo.grammar import plain
+from engine.demo.grammar import plain, uncapitalise
 from engine.demo.pretrain import Recipe
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 DATA, MODEL = FOLDER / "data", FOLDER / "model"
 PARTS = ("data", "tokenizer", "model")
@@ -79,9 +83,7 @@ def write_data(sources: Sources, folder: Path) -> None:
             write_tsv(folder / f"pair/{split}.{code}.tsv", ("id", "text", "pair", "label"), rows)
 
 
-def intent_rows(
-    sources: Sources, items: dict[str, list[corpus.Item]], code: str
-) -> dict[str, list[tuple[str, ...]]]:
+def intent_rows(sources: Sources, items: dict[str, list[corpus.Item]], code: str) -> dict[str, list[tuple[str, ...]]]:
     """Rows of the intent task in one language by split. Phrases and natural sentences have no tokens and slots."""
     grammar = sources.grammars[code]
     rows: dict[str, list[tuple[str, ...]]] = {}
@@ -128,19 +130,31 @@ def write_model(sources: Sources, recipe: Recipe, folder: Path) -> None:
     """Pretrain the encoder with the saved tokenizer and save it in half precision."""
     from transformers import AutoTokenizer
 
-    from engine.demo.pretrain import new_model, pretrain
+    from engine.demo.pretrain import Corpus, new_model, pretrain
+    from engine.demo.tokenizer import splits
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     rows = pretraining_rows(sources, recipe)
-    encoded = {
-        code: tokenizer([row[code] for row in rows], add_special_tokens=False, truncation=True, max_length=LONGEST)
-        for code in sources.languages
-    }
+    cased, lower = encode(rows, sources.languages, tokenizer)
+    encoded = Corpus(cased, lower, splits(tokenizer))
     shares = {code: share for code, share in corpus.resource_levels().items() if code in sources.languages}
     model = new_model(recipe, len(tokenizer))
     print(f"{len(rows)} parallel texts, {sum(value.numel() for value in model.parameters()):,} parameters", flush=True)
-    pretrain(model, {code: encoded[code]["input_ids"] for code in encoded}, shares, recipe)
+    pretrain(model, encoded, shares, recipe)
     model.half().save_pretrained(folder)
+
+
+def encode(
+    rows: Sequence[dict[str, str]], languages: Sequence[str], tokenizer: PreTrainedTokenizerBase
+) -> tuple[dict[str, list[list[int]]], dict[str, list[list[int]]]]:
+    """Token ids by language: of the sentences as they are, and begun with a small letter."""
+
+    def ids(code: str, change: Callable[[str, str], str]) -> list[list[int]]:
+        texts = [change(row[code], code) for row in rows]
+        return list(tokenizer(texts, add_special_tokens=False, truncation=True, max_length=LONGEST)["input_ids"])
+
+    cased = {code: ids(code, lambda text, _: text) for code in languages}
+    return cased, {code: ids(code, uncapitalise) for code in languages}
 
 
 if __name__ == "__main__":

@@ -108,9 +108,7 @@ def sample_fillings(template: Template, grammar: Grammar) -> Iterator[dict[str, 
     """Yield few fillings that use every concept of every slot at least once (not every combination)."""
     columns = [list(grammar.lexicon[slot]) for slot in template.slots]
     for at in range(max((len(column) for column in columns), default=1)):
-        yield {
-            slot: column[at % len(column)] for slot, column in zip(template.slots, columns, strict=True)
-        }
+        yield {slot: column[at % len(column)] for slot, column in zip(template.slots, columns, strict=True)}
 
 
 def table_problems(where: str, rows: Sequence[Row], english: Sequence[Row], intents: Sequence[str]) -> list[str]:

@@ -36,7 +36,7 @@ EVALUATED = {"intent": ("test", "natural"), "pair": ("test",)}
 class Settings:
     """Fine-tuning: AdamW with linear warm-up and decay."""
 
-    epochs: int = 6
+    epochs: int = 8
     batch: int = 32
     learning_rate: float = 3e-4
     warmup: float = 0.1
@@ -60,6 +60,14 @@ class State:
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
+def quiet() -> None:
+    """No progress bars and no load reports: the head is new on purpose."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
 def read(task: str, split: str, code: str, folder: Path = DATA) -> tuple[list[list[str]], list[str]]:
     """Texts (one or two columns) and labels of one file."""
     lines = (folder / f"{task}/{split}.{code}.tsv").read_text(encoding="utf-8").rstrip("\n").split("\n")
@@ -68,16 +76,17 @@ def read(task: str, split: str, code: str, folder: Path = DATA) -> tuple[list[li
     return [[row[at] for row in rows] for at in columns], [row[header.index("label")] for row in rows]
 
 
-def load_split(
-    tokenizer: PreTrainedTokenizerBase, task: str, split: str, code: str, labels: Sequence[str]
-) -> Split:
+def load_split(tokenizer: PreTrainedTokenizerBase, task: str, split: str, code: str, labels: Sequence[str]) -> Split:
+    """One file, tokenised; labels as indices into `labels`."""
     texts, gold = read(task, split, code)
     return Split(dict(tokenizer(*texts, truncation=True)), [labels.index(name) for name in gold])
 
 
 def collate(tokenizer: PreTrainedTokenizerBase, data: Split, chosen: Sequence[int]) -> dict[str, torch.Tensor]:
     """Padded tensors of some items."""
-    return tokenizer.pad({key: [value[at] for at in chosen] for key, value in data.encoded.items()}, return_tensors="pt")
+    return tokenizer.pad(
+        {key: [value[at] for at in chosen] for key, value in data.encoded.items()}, return_tensors="pt"
+    )
 
 
 def fit(
@@ -95,9 +104,7 @@ def fit(
     rng = np.random.default_rng(settings.seed)
     batches_per_epoch = -(-len(train.labels) // settings.batch)
     total = settings.epochs * batches_per_epoch
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     warm = max(1, round(settings.warmup * total))
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / warm, (total - step) / max(1, total - warm))
@@ -172,7 +179,7 @@ def run(task: str, folder: Path, languages: Sequence[str], settings: Settings, p
     labels = sorted(set(read(task, "train", "en")[1]))
     torch.manual_seed(settings.seed)
     model = AutoModelForSequenceClassification.from_pretrained(
-        folder, num_labels=len(labels), dtype=torch.float32, use_safetensors=True
+        folder, num_labels=len(labels), dtype=torch.float32, use_safetensors=True, attn_implementation="eager"
     )
     train, validation = (load_split(tokenizer, task, split, "en", labels) for split in ("train", "validation"))
     sets = {
@@ -257,6 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--prune", action="store_true", help="go on with magnitude pruning")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args(arguments)
+    quiet()
     languages = options.languages.split(",") if options.languages else list(resource_levels())
     settings = [Settings(epochs=options.epochs, learning_rate=options.rate, seed=seed) for seed in range(options.seeds)]
     states = average([run(options.task, options.model, languages, one, options.prune) for one in settings])

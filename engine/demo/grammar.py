@@ -91,8 +91,10 @@ def parse(source: str) -> Template:
         raise ValueError(f"template: braces must be balanced and not nested; got {source!r}")
     pieces: list[str | Place | Agreement] = []
     for index, part in enumerate(_PLACE.split(source)):
-        if part:
-            pieces.append(_place(part, source) if index % 2 else part)
+        if index % 2:
+            pieces.append(_place(part, source))
+        elif part:
+            pieces.append(part)
     return Template(source, tuple(pieces))
 
 
@@ -183,6 +185,16 @@ def capitalise(text: str, code: str) -> str:
         if letter.isalnum():
             capital = "İ" if code in ("tr", "az") and letter == "i" else letter.upper()
             return text[:at] + capital + text[at + 1 :] if len(capital) == 1 else text
+    return text
+
+
+def uncapitalise(text: str, code: str) -> str:
+    """Begin `text` with a small letter; Turkish I becomes ı."""
+    for at, letter in enumerate(text):
+        if letter.isalnum():
+            small = {"I": "ı", "İ": "i"}.get(letter) if code in ("tr", "az") else None
+            small = small or letter.lower()
+            return text[:at] + small + text[at + 1 :] if len(small) == 1 else text
     return text
 
 

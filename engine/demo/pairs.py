@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.demo.corpus import SEED, Item, Sources, text_of
 from engine.demo.grammar import Template
@@ -42,7 +42,6 @@ class Pair:
 class Statement:
     """A hypothesis template of one intent, language → template, with the one slot it mentions."""
 
-    name: str
     intent: str
     template: Mapping[str, Template]
     slot: str
@@ -62,7 +61,8 @@ def make_pairs(sources: Sources, split: str, items: Sequence[Item]) -> list[Pair
             found = list(_label_pairs(sources, rng.sample(own, len(own)), label, statements, rng))
             if len(found) < PER_LABEL[split]:
                 raise ValueError(f"{intent}: {split} needs {PER_LABEL[split]} pairs of {label}; got {len(found)}")
-            pairs += found[: PER_LABEL[split]]
+            chosen = found[: PER_LABEL[split]]
+            pairs += [replace(pair, id=f"{intent}-{split}-{label}{at:02}") for at, pair in enumerate(chosen, start=1)]
     return pairs
 
 
@@ -71,8 +71,7 @@ def _statements(sources: Sources, split: str) -> list[Statement]:
     for intent in sources.intents:
         tables = {code: grammar.hypotheses[intent][split] for code, grammar in sources.grammars.items()}
         for at, template in enumerate(tables["en"]):
-            name = f"{intent}{at + 1}"
-            found.append(Statement(name, intent, {code: t[at] for code, t in tables.items()}, template.slots[0]))
+            found.append(Statement(intent, {code: table[at] for code, table in tables.items()}, template.slots[0]))
     return found
 
 
@@ -85,7 +84,7 @@ def _label_pairs(
             statement, value = rng.choice(options)
             pair = text_of(sources, statement.template, {statement.slot: value})
             text = text_of(sources, item.template, item.filling)
-            yield Pair(f"{item.id}+{statement.name}-{value}", text, pair, label)
+            yield Pair("", text, pair, label)
 
 
 def _options(

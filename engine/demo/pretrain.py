@@ -4,8 +4,9 @@ Masked-LM alone aligns no languages at this size and in minutes; what decides ze
 two losses on translation pairs (LAB.md has the comparison):
 
 - translation LM: masked tokens of a concatenated pair, predicted from both sides;
-- a symmetric contrastive loss on the first-token and the mean states of the two sentences encoded apart,
-  `−log softmax(cos(a_i, b_j)/τ)_ii`, both directions, the rest of the batch being the negatives.
+- a symmetric contrastive loss on the first-token states, the mean states and the mean word embeddings of the two
+  sentences encoded apart, `−log softmax(cos(a_i, b_j)/τ)_ii`, both directions, the rest of the batch being the
+  negatives. On the embeddings it aligns words, which carries over to sentences never seen.
 
 Which languages make a pair is drawn by resource level, so that rich languages are seen far more often.
 """
@@ -26,13 +27,16 @@ if TYPE_CHECKING:
 
 BEGIN, PAD, END = 0, 1, 2
 IGNORE = -100
+LOSSES = ("first", "mean", "words", "translation")
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """Every setting of the bundled encoder; the build reads no other.
 
-    Lengths are in tokens, `batch` in translation pairs; `first`, `mean` and `translation` weigh the losses.
+    Lengths are in tokens, `batch` in translation pairs; `first`, `mean`, `words` and `translation` weigh the losses. Rates are
+    of tokens: predicted by the translation LM (`mask`), hidden from the contrastive loss (`drop`), taken apart
+    (`split`); `lower` is the share of sentences that begin with a small letter.
     """
 
     seed: int = 20
@@ -43,20 +47,46 @@ class Recipe:
     feed_forward: int = 768
     positions: int = 130
     dropout: float = 0.1
-    per_template: int = 40
-    steps: int = 4000
+    per_template: int = 15
+    steps: int = 5000
     batch: int = 64
-    translation_batch: int = 32
+    translation_batch: int = 16
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     warmup: float = 0.05
     clip: float = 1.0
     mask_rate: float = 0.2
     drop_rate: float = 0.1
+    split_rate: float = 0.1
+    lower_rate: float = 0.3
     temperature: float = 0.07
     first: float = 1.0
     mean: float = 1.0
+    words: float = 1.0
     translation: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """Parallel text as token ids without begin and end.
+
+    `cased` and `lower` are language → sentences, row by row the same meaning; `splits` holds for every token id the
+    pairs of tokens that spell the same.
+    """
+
+    cased: Mapping[str, Sequence[list[int]]]
+    lower: Mapping[str, Sequence[list[int]]]
+    splits: Sequence[Sequence[tuple[int, int]]]
+
+    def sentence(self, code: str, row: int, recipe: Recipe, rng: np.random.Generator) -> list[int]:
+        """One sentence, begun small or not, some tokens taken apart, at random."""
+        text = (self.lower if rng.random() < recipe.lower_rate else self.cased)[code][row]
+        chosen = rng.random(len(text)) < recipe.split_rate
+        parts = [
+            self.splits[token][int(rng.integers(len(self.splits[token])))] if cut and self.splits[token] else (token,)
+            for token, cut in zip(text, chosen, strict=True)
+        ]
+        return [token for part in parts for token in part]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +100,6 @@ class Batch:
     sides: tuple[Tensor, ...]
     places: Tensor
     joined: Tensor
-    joined_mask: Tensor
     labels: Tensor
 
 
@@ -100,12 +129,12 @@ def new_model(recipe: Recipe, vocabulary: int) -> XLMRobertaForMaskedLM:
 
 def pretrain(
     model: XLMRobertaForMaskedLM,
-    rows: Mapping[str, Sequence[list[int]]],
+    corpus: Corpus,
     shares: Mapping[str, float],
     recipe: Recipe,
     report: Callable[[str], None] = print,
 ) -> None:
-    """Train `model` in place. `rows` is language → token ids per parallel row, without begin and end."""
+    """Train `model` in place. `shares` is language → resource level."""
     import torch
 
     optimizer = torch.optim.AdamW(_groups(model, recipe.weight_decay), lr=recipe.learning_rate, betas=(0.9, 0.98))
@@ -113,10 +142,11 @@ def pretrain(
     model.eval()  # no dropout: drawing it costs a third of a step here, and hidden tokens are noise enough
     model.set_attn_implementation("eager")  # on short sequences 40 times faster backward than the fused kernel
     begun, recent = time.perf_counter(), []
-    for step, batch in enumerate(batches(rows, shares, recipe, model.config.vocab_size), start=1):
+    for step, batch in enumerate(batches(corpus, shares, recipe), start=1):
         with autocast():
             losses = step_losses(model, batch, recipe)
-        loss = recipe.first * losses[0] + recipe.mean * losses[1] + recipe.translation * losses[2]
+        weights = (recipe.first, recipe.mean, recipe.words, recipe.translation)
+        loss = sum(weight * value for weight, value in zip(weights, losses, strict=True))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
@@ -124,12 +154,11 @@ def pretrain(
         schedule.step()
         recent.append([float(value.detach()) for value in losses])
         if step % 500 == 0 or step == recipe.steps:
-            first, mean, translation = np.mean(recent, axis=0)
-            recent.clear()
-            report(
-                f"step {step}: first {first:.3f}, mean {mean:.3f}, translation {translation:.3f}, "
-                f"{time.perf_counter() - begun:.0f} s"
+            means = ", ".join(
+                f"{name} {value:.3f}" for name, value in zip(LOSSES, np.mean(recent, axis=0), strict=True)
             )
+            recent.clear()
+            report(f"step {step}: {means}, {time.perf_counter() - begun:.0f} s")
 
 
 def autocast() -> torch.autocast:
@@ -152,29 +181,28 @@ def _rate(step: int, recipe: Recipe) -> float:
     return min((step + 1) / warm, max(0.0, (recipe.steps - step) / max(1, recipe.steps - warm)))
 
 
-def step_losses(model: XLMRobertaForMaskedLM, batch: Batch, recipe: Recipe) -> tuple[Tensor, Tensor, Tensor]:
-    """Contrastive loss on first-token states, the same on mean states, and the translation-LM loss."""
+def step_losses(model: XLMRobertaForMaskedLM, batch: Batch, recipe: Recipe) -> list[Tensor]:
+    """The losses named in `LOSSES`: contrastive on first-token states, mean states and mean word embeddings, and TLM."""
     import torch
     from torch.nn.functional import cross_entropy
 
-    pooled = [pool(model, ids) for ids in batch.sides]
-    first, mean = (torch.cat(states)[batch.places] for states in zip(*pooled, strict=True))
-    hidden = model.roberta(batch.joined, attention_mask=batch.joined_mask).last_hidden_state
+    pooled = zip(*(pool(model, ids) for ids in batch.sides), strict=True)
+    hidden = model.roberta(batch.joined, attention_mask=batch.joined != PAD).last_hidden_state
     masked = batch.labels != IGNORE
     logits = model.lm_head(hidden[masked])  # the head on masked positions only: the vocabulary is the costly part
-    return (
-        contrast(first, recipe.temperature),
-        contrast(mean, recipe.temperature),
+    return [
+        *(contrast(torch.cat(states)[batch.places], recipe.temperature) for states in pooled),
         cross_entropy(logits.float(), batch.labels[masked]),
-    )
+    ]
 
 
-def pool(model: XLMRobertaForMaskedLM, ids: Tensor) -> tuple[Tensor, Tensor]:
-    """First-token and mean states of sentences (begin and end tokens count in the mean)."""
+def pool(model: XLMRobertaForMaskedLM, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """First-token states, mean states and mean word embeddings of sentences (begin and end tokens count)."""
     mask = ids != PAD
     states = model.roberta(ids, attention_mask=mask).last_hidden_state.float()
-    weights = mask.unsqueeze(-1).float()
-    return states[:, 0], (states * weights).sum(1) / weights.sum(1)
+    words = model.get_input_embeddings()(ids)
+    weights = mask.unsqueeze(-1) / mask.sum(1)[:, None, None]
+    return states[:, 0], (states * weights).sum(1), (words * weights).sum(1)
 
 
 def contrast(states: Tensor, temperature: float) -> Tensor:
@@ -188,23 +216,22 @@ def contrast(states: Tensor, temperature: float) -> Tensor:
     return (cross_entropy(similarity, target) + cross_entropy(similarity.T, target)) / 2
 
 
-def batches(
-    rows: Mapping[str, Sequence[list[int]]], shares: Mapping[str, float], recipe: Recipe, vocabulary: int
-) -> Iterator[Batch]:
+def batches(corpus: Corpus, shares: Mapping[str, float], recipe: Recipe) -> Iterator[Batch]:
     """Yield `recipe.steps` batches of distinct rows, each in two different languages drawn by their shares."""
     rng = np.random.default_rng(recipe.seed)
-    codes = list(rows)
+    codes = list(corpus.cased)
     weights = np.array([shares[code] for code in codes])
-    count = len(rows[codes[0]])
     order: list[int] = []
     for _ in range(recipe.steps):
         if len(order) < recipe.batch:
-            order = rng.permutation(count).tolist()
+            order = rng.permutation(len(corpus.cased[codes[0]])).tolist()
         chosen, order = order[: recipe.batch], order[recipe.batch :]
         languages = draw_languages(weights, recipe.batch, rng)
-        left = [rows[codes[a]][row] for (a, _), row in zip(languages, chosen, strict=True)]
-        right = [rows[codes[b]][row] for (_, b), row in zip(languages, chosen, strict=True)]
-        yield _batch(left, right, recipe, vocabulary, rng)
+        left, right = (
+            [corpus.sentence(codes[at], row, recipe, rng) for at, row in zip(side, chosen, strict=True)]
+            for side in languages.T
+        )
+        yield _batch(left, right, recipe, len(corpus.splits), rng)
 
 
 def draw_languages(weights: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -229,7 +256,6 @@ def _batch(
         tuple(torch.from_numpy(ids) for ids in noisy),
         torch.from_numpy(np.argsort(order, kind="stable")),
         torch.from_numpy(ids),
-        torch.from_numpy((joined != PAD).astype(np.int64)),
         torch.from_numpy(labels),
     )
 
@@ -244,9 +270,7 @@ def _inner(ids: np.ndarray) -> np.ndarray:
     return (ids != PAD) & (ids != BEGIN) & (ids != END)
 
 
-def _masked(
-    ids: np.ndarray, rate: float, vocabulary: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+def _masked(ids: np.ndarray, rate: float, vocabulary: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Hide a share of the tokens: 8 in 10 by the mask (last id), 1 by a random token, 1 left as it is."""
     chosen = _inner(ids) & (rng.random(ids.shape) < rate)
     labels = np.where(chosen, ids, IGNORE)

@@ -2,7 +2,8 @@
 
 Unknown tokens cannot occur: pieces for the 256 bytes spell out what the vocabulary lacks, so that a user's own
 language is slow rather than invisible. NFKC is the whole normalisation; case and accents carry meaning
-(Turkish ı and i, Vietnamese tones).
+(Turkish ı and i, Vietnamese tones). Han characters are tokens each: without spaces the learner would take whole
+clauses of so small a text for words.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")  # ids 0 to 3 as in XLM-R; <mask> is the last id
 MASK = "<mask>"
@@ -58,9 +62,27 @@ def _pipeline(tokenizer: Tokenizer) -> Tokenizer:
         [
             pre_tokenizers.WhitespaceSplit(),
             pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always"),
+            pre_tokenizers.Split(Regex(r"\p{Han}"), "isolated"),
         ]
     )
     return tokenizer
+
+
+def splits(tokenizer: PreTrainedTokenizerBase) -> list[list[tuple[int, int]]]:
+    """For every token id, the pairs of other tokens that spell the same; none for special tokens and bytes.
+
+    Pretraining takes tokens apart at random, so that the encoder knows the parts of words that it has always met
+    whole, and an unseen form of a known word is not noise (subword regularisation, Kudo 2018, arXiv 1804.10959, in
+    its simplest form).
+    """
+    ids = tokenizer.get_vocab()
+    fixed = {*tokenizer.all_special_tokens, *_BYTES}
+    pairs: list[list[tuple[int, int]]] = [[] for _ in range(len(tokenizer))]
+    for piece, at in ids.items():
+        if piece not in fixed:
+            cuts = ((piece[:cut], piece[cut:]) for cut in range(1, len(piece)))
+            pairs[at] = [(ids[left], ids[right]) for left, right in cuts if left in ids and right in ids]
+    return pairs
 
 
 def save(tokenizer: Tokenizer, folder: Path) -> None:

@@ -19,7 +19,7 @@ class Task:
     """One row: where the data is, which languages it has, its metric, licence and source.
 
     `columns` maps our column names to those of the data; `labels` gives the label names in the data set's own
-    order where the data holds numbers. `extra` names further test splits. `tried` says whether anyone has run
+    order where the data holds numbers; an `id` of `#row` says that equal row numbers are the same item everywhere. `extra` names further test splits. `tried` says whether anyone has run
     it from its source: a row that nobody has says so in the app.
     """
 
@@ -57,7 +57,7 @@ TASKS: Registry[Task] = Registry(
              BUNDLED, "accuracy", "Apache-2.0", "written for this project", tried=True),
         Task("xnli", "XNLI", "pair", "Does the hypothesis follow from the premise?", _XNLI, "accuracy", "CC BY-NC 4.0",
              "Conneau et al. 2018, arXiv 1809.05053", dataset="facebook/xnli", config="{language}", split=_SPLIT,
-             columns={"text": "premise", "pair": "hypothesis", "label": "label"}, labels=_NLI),
+             columns={"text": "premise", "pair": "hypothesis", "label": "label", "id": "#row"}, labels=_NLI),
         Task("paws-x", "PAWS-X", "pair", "Do two sentences mean the same?", ("en", "de", "es", "fr", "ja", "ko", "zh"), "accuracy",
              "free use with acknowledgement", "Yang et al. 2019, arXiv 1908.11828", dataset="google-research-datasets/paws-x",
              config="{language}", split=_SPLIT, columns={"text": "sentence1", "pair": "sentence2", "label": "label", "id": "id"},

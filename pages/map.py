@@ -1,0 +1,202 @@
+"""Map (M§6.5): where the examples of each language lie, before and after pruning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from analysis import theme
+from analysis.figures import maps as figures
+from engine import record
+from pages.ui import controls, loading, measured, measuring, shell, show
+
+PROJECTIONS = {"umap": "UMAP", "pca": "PCA"}
+COLOURS = {
+    "label": "class", "language": "language", "family": "language family", "displacement": "distance moved",
+    "cosine_distance": "cosine distance moved",
+}  # fmt: skip
+STATES = {"both": ("dense", "pruned"), "pruned": ("pruned",), "dense": ("dense",)}
+STATE_NAMES = {"both": "both", "pruned": "pruned only", "dense": "dense only"}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which map, and how it is coloured."""
+
+    study: str
+    method: str
+    seed: int
+    level: float
+    projection: str
+    pooling: str
+    layer: int
+
+    @property
+    def run(self) -> str:
+        """The run folder."""
+        return f"{self.method}-s{self.seed}"
+
+    @property
+    def folder(self) -> str:
+        """The level's folder."""
+        return record.level_name(self.level)
+
+
+def choose(study: str, facts: loading.Facts) -> tuple[Choice, tuple[str, ...], int]:
+    """The map asked for, with the poolings and the number of layers that its level kept."""
+    columns = st.columns([3, 2, 2, 1, 3, 1])
+    with columns[0]:
+        method = controls.method(measured.methods_of(facts))
+    with columns[1]:
+        level = controls.level(list(facts.levels[method]))
+    with columns[3]:
+        seed = controls.seed(facts.seeds)
+    run, folder = f"{method}-s{seed}", record.level_name(level)
+    poolings, depth = loading.kept_states(study, run, folder)
+    if not poolings:
+        text = f"{method}, seed {seed}, kept no activations at {controls.percent(level)}: a map is drawn from them."
+        show.empty(f"{text} A run keeps those of its probe examples.", "monitor", "See its run", study=study, run="")
+        shell.stop()
+    with columns[2]:
+        projection = controls.choose(
+            "projection", "Projection", list(PROJECTIONS), made(study, run, folder), PROJECTIONS.__getitem__
+        )
+    with columns[4]:
+        pooling = controls.pooling(poolings)
+    with columns[5]:
+        layer = controls.layer(list(range(depth)))
+    return Choice(study, method, seed, level, projection, pooling, layer), poolings, depth
+
+
+def made(study: str, run: str, folder: str) -> str:
+    """The projection to begin with: the first that has been made for this level."""
+    found = loading.level_maps(study, run, folder)
+    known = set(found["projection"]) if len(found) else set()
+    return next((name for name in PROJECTIONS if name in known), next(iter(PROJECTIONS)))
+
+
+def find(choice: Choice) -> pd.DataFrame:
+    """The rows of the map asked for; empty where it has not been made."""
+    found = loading.level_maps(choice.study, choice.run, choice.folder)
+    if found.empty:
+        return found
+    return found[
+        (found["projection"] == choice.projection)
+        & (found["pooling"] == choice.pooling)
+        & (found["layer"] == choice.layer)
+    ]
+
+
+def queue(choice: Choice, poolings: tuple[str, ...], depth: int) -> None:
+    """In the place of a map that has not been made: the button that has it made."""
+    layer = (
+        -1 if choice.layer == depth - 1 else choice.layer
+    )  # the names of the default maps, so that they are made once
+    pooling = "" if choice.pooling == poolings[0] else choice.pooling
+    wish = [
+        "--only",
+        "map",
+        "--run",
+        choice.run,
+        "--level",
+        controls.number_text(choice.level),
+        "--projection",
+        choice.projection,
+        "--layer",
+        str(layer),
+    ]
+    state = f"{choice.method} at {controls.percent(choice.level)}, seed {choice.seed}"
+    name = f"{PROJECTIONS[choice.projection]} map of layer {choice.layer} ({choice.pooling} pooling) for {state}"
+    cost = " A first UMAP takes about 20 seconds." if choice.projection == "umap" else ""
+    measuring.missing(
+        choice.study, f"There is no {name} yet.{cost}", "map", (*wish, *(["--pooling", pooling] if pooling else []))
+    )
+
+
+# -- the sentences behind points ----------------------------------------------------------------------------------
+
+
+def selected(event: Any) -> pd.DataFrame:
+    """The points inside a lasso or box: id, language, label, state."""
+    return pd.DataFrame([data[:4] for data in show.selected(event)], columns=["id", "language", "label", "state"])
+
+
+def sentences(choice: Choice, rows: pd.DataFrame, points: pd.DataFrame) -> None:
+    """The texts of the selected examples with both models' answers and how far each example moved."""
+    st.subheader("The sentences behind the points", anchor=False)
+    if points.empty:
+        st.caption("Draw a lasso or a box around points of the map, or click one: their sentences are listed here.")
+        return
+    table = (
+        points.groupby(["language", "id", "label"], sort=False)["state"]
+        .agg(lambda states: ", ".join(sorted(set(states))))
+        .reset_index()
+    )
+    moved = rows.drop_duplicates(["language", "id"])[["language", "id", "displacement", "cosine_distance"]]
+    table = table.merge(moved, on=["language", "id"], how="left")
+    table = _with_texts(table, choice)
+    st.caption(f"{len(points)} points, {len(table)} examples")
+    table = table.assign(language=table["language"].map(theme.language_name))
+    number = st.column_config.NumberColumn(format="%.3f", width="small")
+    formats = {
+        "displacement": number,
+        "cosine_distance": number,
+        "text": st.column_config.TextColumn("text", width="large"),
+    }
+    show.table(table, "map-sentences", column_config=formats)
+
+
+def _with_texts(table: pd.DataFrame, choice: Choice) -> pd.DataFrame:
+    pruned = loading.details(choice.study, choice.run, choice.folder)
+    dense = loading.details(choice.study, f"dense-s{choice.seed}", record.level_name(0.0))
+    keys = ["language", "id"]
+    if pruned is not None:
+        texts = [name for name in ("text", "pair", "predicted") if name in pruned]
+        table = table.merge(pruned[[*keys, *texts]].rename(columns={"predicted": "pruned says"}), on=keys, how="left")
+    if dense is not None and "predicted" in dense:
+        table = table.merge(
+            dense[[*keys, "predicted"]].rename(columns={"predicted": "dense says"}), on=keys, how="left"
+        )
+    order = [
+        "language",
+        "text",
+        "pair",
+        "label",
+        "dense says",
+        "pruned says",
+        "state",
+        "displacement",
+        "cosine_distance",
+        "id",
+    ]
+    return table[[name for name in order if name in table]]
+
+
+def draw(choice: Choice, rows: pd.DataFrame) -> None:
+    """The map, its quality, and what was selected on it."""
+    first, second, third = st.columns([2, 2, 5])
+    with first:
+        colour = controls.choose("colour", "Colour", list(COLOURS), "label", COLOURS.__getitem__)
+    with second:
+        states = controls.choose("states", "States", list(STATES), "both", STATE_NAMES.__getitem__)
+    with third:
+        codes = theme.ordered(rows["language"].tolist(), loading.facts(choice.study).sources)
+        chosen = controls.languages(codes)
+    rows = rows[rows["language"].isin(chosen)]
+    event = show.figure(figures.map_scatter(rows, colour, STATES[states], show.dark()), "map", select=True,
+                        definitions=("trustworthiness", "knn_preservation", "displacement"))  # fmt: skip
+    sentences(choice, rows, selected(event))
+
+
+with shell.page("map"):
+    study = shell.study()
+    assert study is not None
+    choice, poolings, depth = choose(study, measured.finished(study))
+    rows = find(choice)
+    if rows.empty:
+        queue(choice, poolings, depth)
+    else:
+        draw(choice, rows)

@@ -1,0 +1,1 @@
+"""What every page shares: navigation, shell, controls, loading and showing."""

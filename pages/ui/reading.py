@@ -1,0 +1,80 @@
+"""Plain reads of a store's files for `pages.ui.loading`, which caches what they return."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine import record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DETAILS = ("language", "split", "id", "label", "predicted", "text", "pair")
+CONTROLS = ("dense", "dense_continued")
+Only = tuple[tuple[str, tuple[str, ...]], ...]
+
+
+def rows(paths: Sequence[str], only: Only = ()) -> pd.DataFrame:
+    """The tables of several files as one, without the rows whose columns have other values than those in `only`."""
+    import pandas as pd
+
+    frames = []
+    for path in paths:
+        frame = record.read_frame(Path(path))
+        for column, values in only:
+            frame = frame[frame[column].isin(values)] if column in frame else frame
+        frames.append(frame)
+    whole = [frame for frame in frames if len(frame)] or frames[:1]
+    return pd.concat(whole, ignore_index=True) if whole else pd.DataFrame()
+
+
+def kept_states(path: str) -> tuple[tuple[str, ...], int]:
+    """(poolings, number of layers) of a file of activations, the task's own pooling first. Reads the header only."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as handle:
+            names = list(handle.keys())
+            depth = handle.get_slice(names[0]).get_shape()[1]
+    except (SafetensorError, OSError, IndexError) as error:
+        raise record.RecordError(f"{path}: must hold activations; {error}") from None
+    poolings = {name.partition("/")[2] for name in names}
+    return tuple(sorted(poolings, key=lambda how: (how == "mean", how))), int(depth)
+
+
+def details(path: str, split: str) -> pd.DataFrame:
+    """Texts, labels and predictions of one split of `details.parquet`, without its lists of probabilities."""
+    import pandas as pd
+    import pyarrow.parquet as parquet
+
+    try:
+        columns = [name for name in DETAILS if name in parquet.read_schema(path).names]
+        return pd.read_parquet(path, columns=columns, filters=[("split", "==", split)])
+    except (OSError, ValueError) as error:
+        raise record.RecordError(f"{path}: must be a Parquet table; {error}") from None
+
+
+def against_dense(scores: pd.DataFrame, metric: str, split: str, seed: int, sources: Sequence[str]) -> pd.DataFrame:
+    """The tidy table of one score, split and seed in the columns of `degradation`: each level beside dense and its continuation.
+
+    For scores other than the study's own, for which no drops are bootstrapped: intervals are those of the single
+    scores. The k-th level of a method stands beside the k-th of `dense_continued`: they cost the same updates.
+    """
+    part = scores[(scores["metric"] == metric) & (scores["split"] == split) & (scores["seed"] == seed)]
+    dense = part[part["recipe"] == "dense"][["language", "value", "low", "high"]].set_axis(
+        ["language", "dense", "dense_low", "dense_high"], axis=1
+    )
+    continued = part[part["recipe"] == "dense_continued"].sort_values("updates")
+    continued = continued.assign(step=continued.groupby("language").cumcount())[["language", "step", "value"]].rename(
+        columns={"value": "continued"}
+    )
+    pruned = part[~part["recipe"].isin(CONTROLS)].sort_values("sparsity", kind="stable")
+    pruned = pruned.assign(step=pruned.groupby(["method", "language"]).cumcount())
+    found = pruned.rename(columns={"value": "pruned", "low": "pruned_low", "high": "pruned_high"}).merge(
+        dense, on="language"
+    )
+    found = found.merge(continued, on=["language", "step"], how="left")
+    blank = dict.fromkeys(("drop_low", "drop_high", "chance"), float("nan"))
+    return found.assign(drop=found["dense"] - found["pruned"], **blank, seeds=1, source=found["language"].isin(sources))

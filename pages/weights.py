@@ -1,0 +1,85 @@
+"""Weights (M§6.8): which blocks and matrices lost what, and how the survivors lie to the dense weights."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from analysis.figures import weights as figures
+from pages.ui import controls, loading, measured, shell, show
+
+# Column of the table -> the measure that defines it.
+MEASURES = {
+    "matrix_sparsity": "weight_sparsity", "norm_kept": "norm_kept", "unit_cosine_mean": "unit_cosine", "hoyer": "hoyer", "kurtosis": "kurtosis",
+    "units_left": "units_left",
+}  # fmt: skip
+ALL = "all"
+SIZES = {
+    "sparsity_prunable": ("of the prunable weights", "percent"),
+    "sparsity_encoder": ("of the encoder", "percent"),
+    "sparsity_model": ("of the whole model", "percent"),
+    "nonzeros": ("weights that are not 0", "localized"),
+    "bytes_dense_fp32": ("dense file in fp32", "bytes"),
+    "latency_ms_batch32": ("dense kernels, batch of 32 (ms)", "%.1f"),
+}
+
+
+def choose(facts: loading.Facts, frame: pd.DataFrame) -> tuple[str, float, str, str]:
+    """Method, level, measure and seed ("all" for the mean)."""
+    columns = st.columns(4)
+    with columns[0]:
+        method = controls.method(measured.methods_of(facts))
+    with columns[1]:
+        level = controls.level(list(facts.levels[method]))
+    with columns[2]:
+        known = [name for name in MEASURES if name in frame and name in figures.BARS]
+        measure = controls.choose("measure", "Measure", known, format=lambda name: show.title(MEASURES[name]))
+    with columns[3]:
+        names = [ALL, *map(str, sorted(frame["seed"].unique().tolist()))]
+        seed = controls.choose(
+            "seeds", "Seeds", names, format=lambda name: "mean of all seeds" if name == ALL else f"seed {name}"
+        )
+    return method, level, measure, seed
+
+
+def size(study: str, method: str) -> None:
+    """Every level of the method under the three denominators, and what its zeros do not save."""
+    sizes = loading.sizes(study)
+    rows = sizes[sizes["method"] == method].sort_values(["sparsity", "seed"])
+    table = pd.DataFrame({"level": 100 * rows["sparsity"], "seed": rows["seed"]})
+    formats = {"level": st.column_config.NumberColumn(format="%g%%")}
+    for name, (heading, form) in SIZES.items():
+        if name in rows:
+            table[heading] = rows[name]
+            formats[heading] = st.column_config.NumberColumn(format=form)
+    st.markdown(
+        "A sparsity is a fraction of something. Zeros alone neither shrink a dense file nor speed up a dense kernel: "
+        "file size and latency are those of the dense layout, which only compacting removed heads and neurons makes smaller."
+    )
+    show.table(table, "weights-size", column_config=formats)
+
+
+with shell.page("weights"):
+    study = shell.study()
+    assert study is not None
+    facts = measured.finished(study)
+    frame = loading.weights(study)
+    if frame.empty:
+        show.empty(
+            "No finished level of this study has a summary of its weights.",
+            "monitor",
+            "See what runs",
+            study=study,
+            run="",
+        )
+        shell.stop()
+    method, level, measure, seed = choose(facts, frame)
+    rows = frame if seed == ALL else frame[frame["seed"] == int(seed)]
+    measured.sparsity_note(study, method, level)
+    st.subheader("Block by block", anchor=False)
+    shown = figures.weights_heatmap(rows, method, level, measure, show.dark())
+    show.figure(shown, "weights-blocks", definitions=(MEASURES[measure],))
+    st.subheader("Method by method", anchor=False)
+    show.figure(figures.weights_bars(rows, level, measure, show.dark()), "weights-methods")
+    with st.expander("What this sparsity is a fraction of, and what it saves"):
+        size(study, method)
