@@ -5,6 +5,7 @@ What `python -m analysis summary` prints, and what a first look at a finished st
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,9 +73,30 @@ def _lines(study: Study, items: Items, degraded: pd.DataFrame, averaged: pd.Data
         "Drops are dense − pruned in points with 95% intervals (paired bootstrap over seeds and items; pointwise, not corrected for many "
         "looks). * significant at .05 after Holm's correction over the whole study."
     )
-    notes = [note for _, config, _ in study.runs.values() for note in config.get("notes", [])]
-    for note in dict.fromkeys([*items.notes, *notes]):
+    notes = dict.fromkeys(note for _, config, _ in study.runs.values() for note in config.get("notes", []))
+    for note in [*items.notes, *_merged(list(notes), items)]:
         yield Text(f"Note: {note}")
+
+
+_OF_LANGUAGE = re.compile(r"(?P<split>\w+) (?P<code>\S+): (?P<what>.+)")  # how notes on the data of one language begin
+
+
+def _merged(notes: list[str], items: Items) -> list[str]:
+    """The notes that bear on this split, one line for what holds in several languages alike."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    rest = []
+    for note in notes:
+        if (found := _OF_LANGUAGE.fullmatch(note)) and found["code"] in items.languages:
+            alike.setdefault((found["split"], found["what"]), []).append(found["code"])
+        else:
+            rest.append(note)
+    lines = []
+    for (split, what), codes in alike.items():
+        if split in ("train", "validation", items.split):
+            lines.append(
+                f"{split}, {'every language' if len(codes) == len(items.languages) else ', '.join(codes)}: {what}"
+            )
+    return lines + rest
 
 
 def _table(study: Study, items: Items, rows: pd.DataFrame) -> Table:

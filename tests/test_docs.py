@@ -54,10 +54,15 @@ def test_the_study_in_the_readme_is_valid_but_for_its_files() -> None:
     text = README.partition("```toml")[2].partition("```")[0]
     with pytest.raises(config.ConfigError) as caught:
         config.parse(text, ROOT / "tests")
-    assert all("must be a file" in line or "is not there" in line for line in caught.value.problems), caught.value.problems
+    assert all("must be a file" in line or "is not there" in line for line in caught.value.problems), (
+        caught.value.problems
+    )
 
 
 @pytest.mark.parametrize("kind", [kind for kind in TABLES if kind != "architectures"])
 def test_rows_explain_themselves(kind: str) -> None:
     for row in table(kind).values():
-        assert row.title and row.what.endswith((".", "?")) and row.section.startswith("M§") and row.source, (kind, row.name)
+        assert row.title and row.what.endswith((".", "?")) and row.section.startswith("M§") and row.source, (
+            kind,
+            row.name,
+        )

@@ -24,7 +24,9 @@ def test_round_trip(tiny_study, tmp_path: Path) -> None:
         runner.execute(job, bench)
     run = job.run
     export(run, 0.9, tmp_path / "out", bench, path.read_text())
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "out", dtype=torch.float32).eval()
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(
+        tmp_path / "out", dtype=torch.float32
+    ).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
     details = run.level(0.9).frame("details").query("language == 'de'")
     batch = tokenizer(list(details["text"]), padding=True, return_tensors="pt", return_token_type_ids=False)

@@ -600,3 +600,30 @@ def test_summary_on_the_terminal(store: Path) -> None:
     )
     lines = [line for line in done.stdout.splitlines() if "(en)" in line or "(de)" in line]
     assert "English" in lines[0]  # the source comes first
+
+
+def test_summary_merges_what_is_said_of_every_language(tmp_path: Path) -> None:
+    notes = [
+        "train en: 90 of 100 examples (task.limits)",
+        *(
+            f"{split} {code}: 60 of 90 examples (task.limits)"
+            for split in ("test", "natural")
+            for code in ("en", "de", "fr")
+        ),
+    ]
+    shape = Shape(
+        **{
+            **SMALL.__dict__,
+            "activations": False,
+            "weights": False,
+            "methods": ("magnitude",),
+            "seeds": 1,
+            "extra": {"notes": notes},
+        }
+    )
+    done = CliRunner().invoke(app, ["summary", str(write_store(tmp_path, shape)), "--study", NAME])
+    said = [line for line in done.stdout.splitlines() if line.startswith("Note:")]
+    assert said == [
+        "Note: train, en: 90 of 100 examples (task.limits)",
+        "Note: test, every language: 60 of 90 examples (task.limits)",
+    ]

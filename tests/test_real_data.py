@@ -46,7 +46,9 @@ levels = [0.5, 0.95]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=900, check=False
+    )
 
 
 @pytest.mark.long
@@ -58,16 +60,30 @@ def test_xsid_end_to_end(tmp_path: Path) -> None:
     done = run("engine", "run", str(path), "--store", str(store))
     assert done.returncode == 0, done.stderr
     rows = json.loads(run("analysis", "table", str(store), "--study", "xsid-magnitude", "--format", "json").stdout)
-    accuracy = {(row["method"], row["sparsity"], row["language"]): row["value"] for row in rows if row["metric"] == "accuracy"}
+    accuracy = {
+        (row["method"], row["sparsity"], row["language"]): row["value"] for row in rows if row["metric"] == "accuracy"
+    }
     assert set(LANGUAGES) == {language for _, _, language in accuracy}
     # An independent scorer over the details gives the same numbers.
     for folder in (store / "xsid-magnitude" / "magnitude-s0" / "levels").iterdir():
         details = pd.read_parquet(folder / "details.parquet")
         for language, group in details.groupby("language"):
-            found = [row for row in rows if row["method"] == "magnitude" and row["language"] == language and f"{row['sparsity']:.4f}" == folder.name]
+            found = [
+                row
+                for row in rows
+                if row["method"] == "magnitude"
+                and row["language"] == language
+                and f"{row['sparsity']:.4f}" == folder.name
+            ]
             values = {row["metric"]: row["value"] for row in found}
             assert values["accuracy"] == pytest.approx(accuracy_score(group["label"], group["predicted"]))
-            expected = f1_score(group["label"], group["predicted"], average="macro", labels=sorted(group["label"].unique()), zero_division=0)
+            expected = f1_score(
+                group["label"],
+                group["predicted"],
+                average="macro",
+                labels=sorted(group["label"].unique()),
+                zero_division=0,
+            )
             assert values["macro_f1"] == pytest.approx(expected)
     majority = 0.3  # the most frequent intent has less than a third of the test items
     assert accuracy["dense", 0.0, "en"] > majority

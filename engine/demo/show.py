@@ -56,7 +56,12 @@ def _serve(store: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", _port()]
     with (store / "app.log").open("ab") as log:
         process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, "PRUNOSCOPE_STORE": str(store)}
+            command,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "PRUNOSCOPE_STORE": str(store)},
         )
     print(f"The app is at http://127.0.0.1:{_port()} and shows the study while it runs.", flush=True)
     return process
