@@ -21,7 +21,8 @@ VIEWS = {
     "ranking": "Ranking",
     "numbers": "All numbers",
 }
-TOLERANCES = [0.01, 0.02, 0.05]
+TOLERANCES = {0.01: "1 point", 0.02: "2 points", 0.05: "5 points"}
+SAFE = "Tolerance: the largest drop that counts as safe"
 OWN_SCORE = "Drops are bootstrapped and tested for the study's own score only."
 MARGIN = "A language near chance cannot fall far in score; its margins can."
 
@@ -108,9 +109,7 @@ def did(choice: Choice, degraded: pd.DataFrame, methods: list[str]) -> None:
 
 def safe(choice: Choice, degraded: pd.DataFrame, methods: list[str]) -> None:
     """The last safe sparsity of every language under every method."""
-    tolerance = controls.choose(
-        "tolerance", "Tolerance: the largest drop that counts as safe", TOLERANCES, 0.02, theme.points, kind="segments"
-    )
+    tolerance = controls.choose("tolerance", SAFE, list(TOLERANCES), 0.02, TOLERANCES.__getitem__, kind="segments")
     frame = measured.of_study(choice.study, "safe")
     rows = frame[(frame["split"] == choice.split) & (frame["tolerance"] == tolerance) & frame["method"].isin(methods)]
     drop_tables.safe(rows, tolerance)

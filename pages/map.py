@@ -19,6 +19,7 @@ COLOURS = {
     "cosine_distance": "cosine distance moved",
 }  # fmt: skip
 STATES = {"both": ("dense", "pruned"), "pruned": ("pruned",), "dense": ("dense",)}
+Columns = list[Any]
 STATE_NAMES = {"both": "both", "pruned": "pruned only", "dense": "dense only"}
 
 
@@ -45,14 +46,13 @@ class Choice:
         return record.level_name(self.level)
 
 
-def choose(study: str, facts: loading.Facts) -> tuple[Choice, tuple[str, ...], int]:
+def choose(study: str, facts: loading.Facts, first: Columns, second: Columns) -> tuple[Choice, tuple[str, ...], int]:
     """The map asked for, with the poolings and the number of layers that its level kept."""
-    columns = st.columns([3, 2, 2, 1, 3, 1])
-    with columns[0]:
+    with first[0]:
         method = controls.method(measured.methods_of(facts))
-    with columns[1]:
+    with first[1]:
         level = controls.level(list(facts.levels[method]))
-    with columns[3]:
+    with second[0]:
         seed = controls.seed(facts.seeds)
     run, folder = f"{method}-s{seed}", record.level_name(level)
     poolings, depth = loading.kept_states(study, run, folder)
@@ -60,13 +60,12 @@ def choose(study: str, facts: loading.Facts) -> tuple[Choice, tuple[str, ...], i
         text = f"{method}, seed {seed}, kept no activations at {controls.percent(level)}: a map is drawn from them."
         show.empty(f"{text} A run keeps those of its probe examples.", "monitor", "See its run", study=study, run="")
         shell.stop()
-    with columns[2]:
-        projection = controls.choose(
-            "projection", "Projection", list(PROJECTIONS), made(study, run, folder), PROJECTIONS.__getitem__
-        )
-    with columns[4]:
+    with first[2]:
+        start = made(study, run, folder)
+        projection = controls.choose("projection", "Projection", list(PROJECTIONS), start, PROJECTIONS.__getitem__)
+    with first[3]:
         pooling = controls.pooling(poolings)
-    with columns[5]:
+    with second[1]:
         layer = controls.layer(list(range(depth)))
     return Choice(study, method, seed, level, projection, pooling, layer), poolings, depth
 
@@ -175,16 +174,14 @@ def _with_texts(table: pd.DataFrame, choice: Choice) -> pd.DataFrame:
     return table[[name for name in order if name in table]]
 
 
-def draw(choice: Choice, rows: pd.DataFrame) -> None:
+def draw(choice: Choice, rows: pd.DataFrame, columns: Columns) -> None:
     """The map, its quality, and what was selected on it."""
-    first, second, third = st.columns([2, 2, 5])
-    with first:
+    with columns[0]:
         colour = controls.choose("colour", "Colour", list(COLOURS), "label", COLOURS.__getitem__)
-    with second:
+    with columns[1]:
         states = controls.choose("states", "States", list(STATES), "both", STATE_NAMES.__getitem__)
-    with third:
-        codes = theme.ordered(rows["language"].tolist(), loading.facts(choice.study).sources)
-        chosen = controls.languages(codes)
+    with columns[2]:
+        chosen = controls.languages(theme.ordered(rows["language"].tolist(), loading.facts(choice.study).sources))
     rows = rows[rows["language"].isin(chosen)]
     event = show.figure(figures.map_scatter(rows, colour, STATES[states], show.dark()), "map", select=True,
                         definitions=("trustworthiness", "knn_preservation", "displacement"))  # fmt: skip
@@ -194,9 +191,11 @@ def draw(choice: Choice, rows: pd.DataFrame) -> None:
 with shell.page("map"):
     study = shell.study()
     assert study is not None
-    choice, poolings, depth = choose(study, measured.finished(study))
+    facts = measured.finished(study)
+    first, second = st.columns(4), st.columns([3, 3, 5, 4, 10])
+    choice, poolings, depth = choose(study, facts, first, second[:2])
     rows = find(choice)
     if rows.empty:
         queue(choice, poolings, depth)
     else:
-        draw(choice, rows)
+        draw(choice, rows, second[2:])

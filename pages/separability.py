@@ -13,46 +13,40 @@ from analysis.figures import separability as figures
 from pages.ui import controls, loading, measured, shell, show
 
 SNR = "pruning_snr_db"
-CONTROLS = ("dense", "dense_continued")
+DENSE_STATES = ("dense", "dense_continued")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What the controls ask for."""
+    """What the controls at the top ask for."""
 
-    study: str
     measure: str
-    language: str
     level: float
     pooling: str
     layer: int
     methods: tuple[str, ...]
 
 
-def choose(study: str, facts: loading.Facts) -> tuple[Choice, pd.DataFrame]:
+def choose(facts: loading.Facts) -> tuple[Choice, pd.DataFrame]:
     """The controls, whose choices come from what was measured; and the states of the chosen methods."""
-    first = st.columns([2, 2, 1, 2])
-    second = st.columns([5, 2])
-    with second[0]:
-        methods = tuple(controls.methods(measured.methods_of(facts)))
-    frame = measured.of_levels(study, "separability", (*CONTROLS, *methods))
+    first = st.columns([3, 2, 3, 1])
+    methods = tuple(controls.methods(measured.methods_of(facts)))
+    frame = measured.of_levels(facts.study, "separability", (*DENSE_STATES, *methods))
     with first[0]:
         measure = controls.measure([*figures.MEASURES, SNR])
     with first[1]:
-        language = controls.language(theme.ordered(frame["language"].tolist(), facts.sources))
-    with first[2]:
         level = controls.level(facts.all_levels)
+    with first[2]:
+        pooling = controls.pooling(measured.poolings(frame))
     with first[3]:
-        pooling = controls.pooling(frame["pooling"].unique().tolist())
-    with second[1]:
         layer = controls.layer(sorted(frame["layer"].unique().tolist()))
-    return Choice(study, measure, language, level, pooling, layer, methods), frame
+    return Choice(measure, level, pooling, layer, methods), frame
 
 
-def task_score(choice: Choice) -> pd.DataFrame | None:
-    """What has to stand beside every separability: the scores of the chosen methods; None while they are not measured."""
-    degraded = loading.measure(choice.study, "degradation")
-    return None if degraded is None else degraded[degraded["method"].isin(choice.methods)]
+def task_score(study: str, methods: tuple[str, ...]) -> pd.DataFrame | None:
+    """What has to stand beside every separability: the scores of these methods; None while they are not measured."""
+    degraded = loading.measure(study, "degradation")
+    return None if degraded is None else degraded[degraded["method"].isin(methods)]
 
 
 def unmeasured_score() -> None:
@@ -60,33 +54,29 @@ def unmeasured_score() -> None:
     st.info("The task score belongs beside this figure and has not been measured yet: see Degradation.")
 
 
-def by_layer(choice: Choice, frame: pd.DataFrame, scores: pd.DataFrame | None) -> None:
+def by_layer(choice: Choice, frame: pd.DataFrame, scores: pd.DataFrame | None, facts: loading.Facts) -> None:
     """One language, layer by layer, and its score."""
+    with st.columns([1, 2])[0]:
+        language = controls.language(theme.ordered(frame["language"].tolist(), facts.sources))
     left, right = st.columns(2)
     with left:
-        shown = figures.separability_lines(
-            frame, choice.language, choice.level, choice.measure, choice.pooling, show.dark()
-        )
+        where = (language, choice.level, choice.measure, choice.pooling)
+        shown = figures.separability_lines(frame, *where, show.dark())
         show.figure(shown, "separability-layers", definitions=(choice.measure,))
     with right:
-        score_lines(choice, scores)
-
-
-def score_lines(choice: Choice, scores: pd.DataFrame | None) -> None:
-    """The score of the chosen language against sparsity."""
-    if scores is None:
-        unmeasured_score()
-    else:
-        show.figure(
-            drops.drop_lines(scores, choice.language, dark=show.dark()), "separability-score", definitions=("drop",)
-        )
+        if scores is None:
+            unmeasured_score()
+        else:
+            shown = drops.drop_lines(scores, language, dark=show.dark())
+            show.figure(shown, "separability-score", definitions=("drop",))
 
 
 def by_language(choice: Choice, frame: pd.DataFrame, scores: pd.DataFrame | None) -> None:
     """All languages of one method along its sparsity, and what each lost."""
     with st.columns([1, 2])[0]:
         method = controls.method(list(choice.methods))
-    shown = figures.separability_by_language(frame, method, choice.measure, choice.layer, choice.pooling, show.dark())
+    where = (method, choice.measure, choice.layer, choice.pooling)
+    shown = figures.separability_by_language(frame, *where, show.dark())
     show.figure(shown, "separability-languages", definitions=(choice.measure,))
     score_bars(choice, scores, [method])
 
@@ -96,11 +86,8 @@ def score_bars(choice: Choice, scores: pd.DataFrame | None, methods: list[str]) 
     if scores is None:
         unmeasured_score()
     else:
-        show.figure(
-            drops.drop_bars(scores, choice.level, methods=methods, dark=show.dark()),
-            "separability-drops",
-            definitions=("drop",),
-        )
+        shown = drops.drop_bars(scores, choice.level, methods=methods, dark=show.dark())
+        show.figure(shown, "separability-drops", definitions=("drop",))
 
 
 def noise(choice: Choice, frame: pd.DataFrame, scores: pd.DataFrame | None) -> None:
@@ -113,14 +100,15 @@ def noise(choice: Choice, frame: pd.DataFrame, scores: pd.DataFrame | None) -> N
 with shell.page("separability"):
     study = shell.study()
     assert study is not None
-    choice, frame = choose(study, measured.finished(study))
-    scores = task_score(choice)
+    facts = measured.finished(study)
+    choice, frame = choose(facts)
+    scores = task_score(study, choice.methods)
     if not choice.methods:
         st.info("Choose at least one method.")
     elif choice.measure == SNR:
         noise(choice, frame, scores)
     else:
         st.subheader("Layer by layer", anchor=False)
-        by_layer(choice, frame, scores)
+        by_layer(choice, frame, scores, facts)
         st.subheader("Language by language", anchor=False)
         by_language(choice, frame, scores)

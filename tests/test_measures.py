@@ -627,3 +627,11 @@ def test_summary_merges_what_is_said_of_every_language(tmp_path: Path) -> None:
         "Note: train, en: 90 of 100 examples (task.limits)",
         "Note: test, every language: 60 of 90 examples (task.limits)",
     ]
+
+
+def test_a_task_that_fails_as_a_whole_is_named() -> None:
+    def broken() -> work.Done:
+        raise MemoryError("no room")
+
+    done = work._guarded("synthetic/magnitude-s0", broken)
+    assert done.problems == ("synthetic/magnitude-s0: MemoryError: no room",) and done.count == 0

@@ -184,7 +184,7 @@ def test_the_address_holds_the_whole_view_and_restores_it(page: Open, name: str)
 
 
 @pytest.mark.parametrize(("name", "query"), [
-    ("degradation", {"level": "0.77"}), ("separability", {"measure": "beauty"}), ("alignment", {"pooling": "last"}),
+    ("degradation", {"level": "0.77"}), ("separability", {"measure": "beauty"}), ("alignment", {"variant": "doubled"}),
     ("map", {"projection": "tsne"}), ("weights", {"method": "nobody"}),
 ])  # fmt: skip
 def test_what_a_link_cannot_have_is_said(page: Open, name: str, query: dict[str, str]) -> None:
@@ -348,7 +348,15 @@ def test_separability_without_scores_says_so(page: Open, many: Path, tmp_path: P
 def test_every_view_of_alignment(page: Open, view: str, variant: str) -> None:
     app = page("alignment", "many", view=view, variant=variant, pooling="mean")
     assert len(figures(app)) == 1
-    assert "three largest dimensions hold" in texts(app)
+    assert ("three largest dimensions hold" in texts(app)) == (view in ("layers", "depth"))
+
+
+def test_few_dominant_dimensions_are_a_warning(page: Open, many: Path, tmp_path: Path) -> None:
+    store = Path(shutil.copytree(many, tmp_path / "store"))
+    assert "Compare the z-scored states" not in texts(page("alignment", store))
+    for path in (store / STUDY).glob("magnitude-s*/levels/*/measures/similarity-*.parquet"):
+        record.write_frame(path, pd.read_parquet(path).assign(top_variance_dense=0.9))
+    assert "Compare the z-scored states" in texts(page("alignment", store))
 
 
 def test_depth_carries_null_ceiling_and_the_other_seed(page: Open) -> None:

@@ -115,8 +115,9 @@ def _run(tasks: dict[str, Task], workers: int) -> Iterator[Done]:
     os.environ.update(dict.fromkeys(THREADS, "1"))  # read by the processes when they load numpy
     try:
         with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=get_context("spawn")) as pool:
-            for future in as_completed([pool.submit(_guarded, title, task) for title, task in tasks.items()]):
-                yield future.result()
+            titles = {pool.submit(_guarded, title, task): title for title, task in tasks.items()}
+            for future in as_completed(titles):
+                yield _guarded(titles[future], future.result)  # a process that was killed raises here
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
@@ -194,7 +195,7 @@ def _tokenizer_drop(pieces: pd.DataFrame, degraded: pd.DataFrame) -> pd.DataFram
         for measure_name in ("fertility", "tokens_per_character", "truncated", "unknown"):
             # Fertility counts words in some languages and characters in others: it compares the former only.
             part = group[group["unit"] == "word"] if measure_name == "fertility" else group
-            if len(part) >= text.LEAST:
+            if len(part) >= text.LEAST and part[measure_name].nunique() > 1:
                 rho, low, high = text.rank_correlation(part[measure_name], part["drop"], blocks.SEED)
                 rows.append(
                     {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pandas as pd
 import streamlit as st
 
@@ -16,8 +18,8 @@ COLUMNS = {
     "drop": ("drop (points)", 100, "%.1f"),
     "drop_low": ("from", 100, "%.1f"),
     "drop_high": ("to", 100, "%.1f"),
-    "p": ("McNemar p", 1, "%.4f"),
-    "p_holm": ("Holm p", 1, "%.4f"),
+    "p": ("McNemar p", 1, "%.2g"),
+    "p_holm": ("Holm p", 1, "%.2g"),
     "relative_drop": ("relative drop (%)", 100, "%.1f"),
     "retention": ("retention (%)", 100, "%.1f"),
     "normalised_retention": ("above chance (%)", 100, "%.1f"),
@@ -27,6 +29,7 @@ COLUMNS = {
     "n": ("n", 1, "%d"),
     "seeds": ("seeds", 1, "%d"),
 }
+MOST_ROWS = 20  # shown without scrolling
 DEFINED = ("mcnemar", "holm", "retention", "normalised_retention", "minimum_detectable_drop")
 
 
@@ -34,6 +37,10 @@ def _ordered(rows: pd.DataFrame) -> list[str]:
     codes = [code for code in rows["language"] if code != MEAN]
     sources = rows.loc[rows["source"], "language"].tolist() if "source" in rows else []
     return [*theme.ordered(codes, sources), *([MEAN] if MEAN in set(rows["language"]) else [])]
+
+
+def _height(table: pd.DataFrame) -> int | Literal["content"]:
+    return "content" if len(table) <= MOST_ROWS else 35 * MOST_ROWS
 
 
 def safe(rows: pd.DataFrame, tolerance: float) -> None:
@@ -46,7 +53,8 @@ def safe(rows: pd.DataFrame, tolerance: float) -> None:
         "level the *upper* bound of its interval lies below. 0% means that already the smallest level is not safe."
     )
     number = st.column_config.NumberColumn(format="%g%%")
-    show.table(table.reset_index(), "degradation-safe", column_config=dict.fromkeys(table.columns, number))
+    formats = dict.fromkeys(table.columns, number)
+    show.table(table.reset_index(), "degradation-safe", column_config=formats, height=_height(table))
     show.definition("last_safe_sparsity")
 
 
@@ -62,7 +70,8 @@ def ranking(rows: pd.DataFrame, level: float) -> None:
     columns = ["language", "tau", "low", "high", "methods", "seeds"]
     number = st.column_config.NumberColumn(format="%.2f")
     shown = rows.assign(language=rows["language"].map(theme.language_name))[columns]
-    show.table(shown, "degradation-ranking", column_config=dict.fromkeys(("tau", "low", "high"), number))
+    formats = dict.fromkeys(("tau", "low", "high"), number)
+    show.table(shown, "degradation-ranking", column_config=formats, height=_height(shown))
     show.definition("ranking_agreement")
 
 
@@ -74,7 +83,7 @@ def numbers(rows: pd.DataFrame) -> None:
     formats = {}
     for name, (heading, factor, form) in COLUMNS.items():
         table[heading] = factor * rows[name]
-        formats[heading] = st.column_config.NumberColumn(format=form, width="small")
+        formats[heading] = st.column_config.NumberColumn(format=form)
     show.table(table, "degradation-numbers", column_config=formats)
     st.caption(
         "Drops against dense on the same items, over seeds, with 95% intervals. p: exact McNemar, the doubled median "

@@ -93,3 +93,8 @@ def scores_of(facts: loading.Facts) -> list[str]:
     from engine.metrics import SCORES
 
     return [facts.metric, *(name for name in SCORES.get(facts.type, ()) if name != facts.metric)]
+
+
+def poolings(frame: pd.DataFrame) -> list[str]:
+    """The poolings in a measure, the task's own first."""
+    return sorted(frame["pooling"].unique().tolist(), key=lambda how: (how == "mean", how))
