@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections import Counter
 from functools import cache
@@ -119,7 +120,7 @@ def test_pretraining_text_holds_nothing_held_out(sources: Sources) -> None:
     from engine.demo.pretrain import Recipe
 
     read = pretraining_rows(sources, Recipe())
-    assert len(read) > 3000
+    assert len(read) > 2500
     for code in CODES:
         seen = {plain(row[code]) for row in read}
         for split in COUNTS:
@@ -173,10 +174,15 @@ def test_encoder_loads_and_its_language_model_head_is_tied() -> None:
     assert model.config.model_type == "xlm-roberta" and model.config.vocab_size == len(tokenizer)
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
     assert all(value.dtype == torch.float32 and value.isfinite().all() for value in model.parameters())
-    batch = tokenizer(["Turn on the light.", "Mach das Licht an."], padding=True, return_tensors="pt")
+    english, german = (column("intent", "test", code, "text")[::16] for code in ("en", "de"))
+    batch = tokenizer(english, german, padding=True, return_tensors="pt")
+    ordinary = batch["input_ids"] > 3
+    hidden = ordinary & (torch.arange(ordinary.shape[1]) % 5 == 0)
+    labels = batch["input_ids"].masked_fill(~hidden, -100)
+    batch["input_ids"] = batch["input_ids"].masked_fill(hidden, tokenizer.mask_token_id)
     with torch.inference_mode():
-        loss = model(**batch, labels=batch["input_ids"]).loss
-    assert loss < torch.tensor(float(len(tokenizer))).log() / 2, "the head predicts no better than chance"
+        loss = model(**batch, labels=labels).loss.item()
+    assert loss < 0.8 * math.log(len(tokenizer)), "on unseen translation pairs the head must beat a uniform guess"
     classifier = AutoModelForSequenceClassification.from_pretrained(
         MODEL, num_labels=16, dtype=torch.float32, use_safetensors=True
     )

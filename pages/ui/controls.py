@@ -1,6 +1,8 @@
 """Widgets whose value stands in the address bar (see `pages.ui.link`).
 
-Every control takes the choices that exist, so that a link to something else is reported. Draw them in the body of a
+Every control takes the choices that exist, so that a link to something else is reported. The session's value is also
+passed as the widget's default: a run that is interrupted before the browser has the widget would otherwise leave it
+showing another value than the page. Draw them in the body of a
 page, not in a polling fragment. Names are shared between pages: a method chosen on one page is chosen on the next.
 """
 
@@ -78,16 +80,18 @@ def choose(
         name, lambda raw: _decode_one(raw[-1], options, encode), lambda value: value in options, start, **keywords
     )
     visibility: Literal["visible", "collapsed"] = "collapsed" if hidden_label else "visible"
+    now = st.session_state[key]
+    place = list(options).index(now)
     if kind == "segments":
         value = st.segmented_control(
-            label, options, required=True, format_func=format, key=key, help=help, label_visibility=visibility
-        )
+            label, options, required=True, default=now, format_func=format, key=key, help=help, label_visibility=visibility
+        )  # fmt: skip
     elif kind == "radio":
         value = st.radio(
-            label, options, format_func=format, key=key, help=help, horizontal=True, label_visibility=visibility
+            label, options, place, format_func=format, key=key, help=help, horizontal=True, label_visibility=visibility
         )
     else:
-        value = st.selectbox(label, options, format_func=format, key=key, help=help, label_visibility=visibility)
+        value = st.selectbox(label, options, place, format_func=format, key=key, help=help, label_visibility=visibility)
     link.record(name, value, [encode(value)])
     return value
 
@@ -112,7 +116,7 @@ def several(
     key = link.settle(
         name, decode, valid, [option for option in (options if default is None else default) if option in options]
     )
-    chosen = st.multiselect(label, options, format_func=format, key=key, help=help)
+    chosen = st.multiselect(label, options, st.session_state[key], format_func=format, key=key, help=help)
     values = [option for option in options if option in chosen]
     link.record(name, list(chosen), [encode(value) for value in values])
     return values
@@ -125,7 +129,7 @@ def toggle(name: str, label: str, default: bool = False, help: str | None = None
         return _decode_one(raw[-1], ("true", "false"), str) == "true"
 
     key = link.settle(name, decode, lambda value: isinstance(value, bool), default)
-    value = st.toggle(label, key=key, help=help)
+    value = st.toggle(label, st.session_state[key], key=key, help=help)
     link.record(name, value, [str(value).lower()])
     return value
 
@@ -149,7 +153,7 @@ def number(
     )
     value = float(
         st.number_input(
-            label, min_value=float(low), max_value=float(high), step=float(step), format="%g", key=key, help=help
+            label, float(low), float(high), st.session_state[key], float(step), format="%g", key=key, help=help
         )
     )
     link.record(name, value, [number_text(value)])
@@ -165,7 +169,16 @@ def text(name: str, label: str, placeholder: str = "", help: str | None = None, 
         return raw[-1]
 
     key = link.settle(name, decode, lambda value: isinstance(value, str), "")
-    value = st.text_input(label, key=key, placeholder=placeholder, help=help, max_chars=200, live=live, type="search")
+    value = st.text_input(
+        label,
+        st.session_state[key],
+        key=key,
+        placeholder=placeholder,
+        help=help,
+        max_chars=200,
+        live=live,
+        type="search",
+    )
     link.record(name, value, [value])
     return value
 

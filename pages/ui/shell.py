@@ -106,24 +106,23 @@ def _report_broken(study: str) -> None:
 
 
 def _pick(names: list[str], optional: bool) -> str | None:
-    def decode(raw: list[str]) -> str | None:
-        if raw[-1] not in names and (raw[-1] or not optional):
-            raise ValueError(f"there is no such study in this store; studies here: {', '.join(names) or 'none'}")
-        return raw[-1] or None
+    """The picker; None for all studies, and for a study in the address that is not there."""
+    options = ["", *names] if optional else names
 
-    key = link.settle(
-        "study",
-        decode,
-        lambda value: value in names or (value is None and optional),
-        None if optional else names[0],
-        instead=None,
+    def decode(raw: list[str]) -> str:
+        if raw[-1] not in options:
+            raise ValueError(f"there is no such study in this store; studies here: {', '.join(names) or 'none'}")
+        return raw[-1]
+
+    key = link.settle("study", decode, lambda value: value in options, options[0], instead=None)
+    now = st.session_state[key]
+    place = None if now is None else options.index(now)
+    chosen = st.selectbox(
+        "Study", options, place, lambda name: name or "All studies", key=key, placeholder="Choose a study"
     )
-    chosen: str | None = st.selectbox(
-        "Study", names, index=None, key=key, placeholder="All studies" if optional else "Choose a study"
-    )
-    if chosen is not None or (optional and "study" not in link.current().problems):
-        link.record("study", chosen, [chosen or ""])
-    return chosen
+    if chosen is not None:
+        link.record("study", chosen, [chosen])
+    return chosen or None
 
 
 def action(label: str, key: str, primary: bool = False, help: str | None = None, disabled: bool = False) -> bool:
