@@ -66,9 +66,9 @@ def outliers(frame: pd.DataFrame, chosen: States) -> None:
     if rows.empty:
         return
     pruned, dense = rows["top_variance_pruned"].mean(), rows["top_variance_dense"].mean()
-    held = f"{theme.percent(dense)} of the variance of the dense and {theme.percent(pruned)} of the pruned states"
-    where = f"Last layer, {controls.percent(rows['sparsity'].max())} sparsity"
+    held = f"{theme.percent(dense)} of the dense and {theme.percent(pruned)} of the pruned variance"
     warn = " Compare the z-scored states: so few dimensions can carry a similarity alone."
+    where = f"Last layer at {controls.percent(rows['sparsity'].max())}"
     text = f"{where}: the three largest dimensions hold {held}.{warn if max(pruned, dense) > DOMINANT else ''}"
     st.caption(text, help=show.hint("top_variance_share"))
 

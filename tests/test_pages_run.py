@@ -206,6 +206,29 @@ def test_text_of_a_link_is_shown_as_text(page: Open) -> None:
     assert "![" not in app.warning[0].value and "!\\[x\\]\\(" in app.warning[0].value
 
 
+def changing_page() -> None:
+    """A page of its own whose choices change while a problem stands."""
+    import streamlit as st
+
+    from pages.ui import controls, link
+
+    link.begin("changing")
+    levels = [0.5, 0.9] if st.checkbox("other study", key="other") else [0.25, 0.75]
+    st.text(f"level {controls.level(levels)}")
+    st.text("; ".join(text for text, _ in link.current().problems.values()))
+    link.finish(True)
+
+
+def test_choices_may_change_under_a_reported_value() -> None:
+    app = AppTest.from_function(changing_page, default_timeout=90)
+    app.query_params["level"] = "0.33"
+    app.run()
+    assert app.text[0].value == "level 0.75" and "level = 0.33: must be one of 0.25, 0.75" in app.text[1].value
+    app.checkbox(key="other").check().run()
+    assert not app.exception and app.text[0].value == "level 0.9"
+    assert app.query_params["level"] == "0.9"
+
+
 def test_levels_are_matched_as_numbers() -> None:
     encode = controls._encoder([0.5, 0.95])
     assert controls._decode_one("0.950", [0.5, 0.95], encode) == 0.95

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 import streamlit as st
@@ -80,7 +80,7 @@ def numbers(rows: pd.DataFrame) -> None:
     places = {code: place for place, code in enumerate(_ordered(rows))}
     rows = rows.assign(place=rows["language"].map(places)).sort_values(["method", "place"])
     table = pd.DataFrame({"method": rows["method"], "language": rows["language"].map(theme.language_name)})
-    formats = {}
+    formats: dict[str, Any] = dict.fromkeys(("method", "language"), st.column_config.TextColumn(pinned=True))
     for name, (heading, factor, form) in COLUMNS.items():
         table[heading] = factor * rows[name]
         formats[heading] = st.column_config.NumberColumn(format=form)

@@ -71,9 +71,17 @@ def settle(name: str, decode: Decode, valid: Valid, default: Any, instead: Any =
     if raw and raw != view.written.get(name):
         view.written[name] = raw
         st.session_state[widget] = _from_link(view, name, raw, decode, kept if instead is _KEPT_VALUE else instead)
-    elif widget not in st.session_state or not (valid(st.session_state[widget]) or name in view.problems):
+    elif not _stands(view, name, widget, valid):
         st.session_state[widget] = kept
     return widget
+
+
+def _stands(view: View, name: str, widget: str, valid: Valid) -> bool:
+    """Can the control keep what it has: a value that may be chosen, or nothing, because what was asked for is not here?"""
+    if widget not in st.session_state:
+        return False
+    value = st.session_state[widget]
+    return (value is None and name in view.problems) or valid(value)
 
 
 def _from_link(view: View, name: str, raw: list[str], decode: Decode, instead: Any) -> Any:
