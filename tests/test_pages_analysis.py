@@ -405,11 +405,16 @@ def test_a_map_prints_how_far_it_can_be_trusted(page: Open) -> None:
 
 
 @pytest.mark.parametrize("colour", ["label", "language", "family", "displacement", "cosine_distance"])
-@pytest.mark.parametrize("states", ["both", "dense", "pruned"])
-def test_every_colour_and_state(page: Open, colour: str, states: str) -> None:
-    drawn = figures(page("map", "many", projection="pca", colour=colour, states=states))[0]
-    found = {point[3] for trace in drawn["data"] for point in trace["customdata"]}
-    assert found == ({"dense", "pruned"} if states == "both" else {states})
+def test_every_colour(page: Open, colour: str) -> None:
+    drawn = figures(page("map", "many", projection="pca", colour=colour))[0]
+    assert {point[3] for trace in drawn["data"] for point in trace["customdata"]} == {"dense", "pruned"}
+
+
+@pytest.mark.parametrize("states", ["dense", "pruned"])
+def test_one_state_alone(page: Open, states: str) -> None:
+    drawn = figures(page("map", "many", projection="pca", states=states, languages="de"))[0]
+    points = [point for trace in drawn["data"] for point in trace["customdata"]]
+    assert {point[3] for point in points} == {states} and {point[1] for point in points} == {"de"}
 
 
 def test_selected_points_list_their_sentences(page: Open) -> None:
