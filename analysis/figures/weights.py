@@ -12,7 +12,7 @@ REMEDY = "Every finished level writes a summary of its weights."
 KINDS = ("query", "key", "value", "query_key_value", "attention_output", "ffn_in", "ffn_out")
 BARS = {
     "matrix_sparsity": "Measured sparsity (%)", "norm_kept": "Norm kept (%)", "unit_cosine_mean": "Cosine of units with dense", "hoyer": "Hoyer sparsity",
-    "kurtosis": "Kurtosis (Gaussian: 3)", "dead_units": "Units without a weight",
+    "kurtosis": "Excess kurtosis (Gaussian: 0)", "units_left": "Units left",
 }  # fmt: skip
 IN_PERCENT = ("matrix_sparsity", "norm_kept")
 
