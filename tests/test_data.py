@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine import config, data
+from engine import config, data, reading
 from engine.config import ConfigError
 
 
@@ -31,13 +31,13 @@ def write(folder: Path, name: str, text: str, encoding: str = "utf-8") -> Path:
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_every_cell_is_a_string(tmp_path: Path, name: str, text: str, encoding: str) -> None:
-    frame = data.read_file(write(tmp_path, name, text, encoding))
+    frame = reading.read_file(write(tmp_path, name, text, encoding))
     assert frame.to_dict("list") == {"id": ["1", "2"], "text": ['say "hi", NA', "null"], "label": ["NA", "x"]}
 
 
 def test_parquet(tmp_path: Path) -> None:
     pd.DataFrame({"id": [1], "text": ["a"], "label": ["b"]}).to_parquet(tmp_path / "a.parquet")
-    assert data.read_file(tmp_path / "a.parquet").iloc[0].tolist() == ["1", "a", "b"]
+    assert reading.read_file(tmp_path / "a.parquet").iloc[0].tolist() == ["1", "a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -52,12 +52,12 @@ def test_parquet(tmp_path: Path) -> None:
 )
 def test_broken_files(tmp_path: Path, name: str, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        data.read_file(write(tmp_path, name, text))
+        reading.read_file(write(tmp_path, name, text))
 
 
 def test_other_encodings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="must be UTF-8"):
-        data.read_file(write(tmp_path, "a.tsv", "id\ttext\n1\tÄ\n", "latin-1"))
+        reading.read_file(write(tmp_path, "a.tsv", "id\ttext\n1\tÄ\n", "latin-1"))
 
 
 def study(tmp_path: Path, train: str, tests: dict[str, str], extra: str = "") -> config.Study:
@@ -160,9 +160,9 @@ def test_evaluation_batches_hold_every_row_once_within_the_budget() -> None:
 
 def test_missing_values_are_empty_and_not_words(tmp_path: Path) -> None:
     path = write(tmp_path, "a.jsonl", '{"id": "1", "text": null, "label": "x"}\n{"id": "2", "label": "x"}\n')
-    assert data.read_file(path)["text"].tolist() == ["", ""]
+    assert reading.read_file(path)["text"].tolist() == ["", ""]
     pd.DataFrame({"id": ["1"], "text": [None], "label": ["b"]}).to_parquet(tmp_path / "a.parquet")
-    assert data.read_file(tmp_path / "a.parquet")["text"].tolist() == [""]
+    assert reading.read_file(tmp_path / "a.parquet")["text"].tolist() == [""]
 
 
 def test_a_rare_label_never_leaves_train(tmp_path: Path) -> None:

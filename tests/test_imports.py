@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 TABLES = {"criteria", "mask", "objectives", "schedule", "recipes", "tasks", "model"}
 FROM_ENGINE = {"config", "registry", "record", "metrics"} | TABLES
 # The way a datum goes. A module may import what stands to its left, and the shared pieces of any place.
-ORDER = ["registry", "metrics", "schedule", "mask", "criteria", "objectives", "tasks", "config", "recipes", "checks", "model", "data", "device", "stats",
+ORDER = ["registry", "metrics", "schedule", "mask", "criteria", "objectives", "tasks", "config", "recipes", "checks", "model", "reading", "data", "device", "stats",
          "masked", "trainer", "evaluate", "extract", "size", "weights", "workbench", "record", "levels", "runner", "estimate", "queue"]  # fmt: skip
 
 

@@ -37,11 +37,14 @@ def train(texts: Iterable[str], vocabulary: int) -> Tokenizer:
 
 def _with_bytes(learned: list[list[Any]]) -> Tokenizer:
     """Rebuild the tokenizer with byte pieces, less likely than every learned piece, and the mask at the end."""
-    entries = [(piece, round(score, 4)) for piece, score in learned]
-    special, pieces = entries[: len(SPECIAL)], entries[len(SPECIAL) :]
-    pieces.sort(key=lambda entry: (-entry[1], entry[0]))  # the learner leaves ties in any order
-    least = pieces[-1][1] - 10
-    vocabulary = [*special, *pieces, *((piece, least) for piece in _BYTES), (MASK, 0.0)]
+    special, entries = learned[: len(SPECIAL)], learned[len(SPECIAL) :]
+    least = round(min(score for _, score in entries), 2)
+    # The learner adds the characters that it must keep in any order, with scores that differ by .0001: one score for
+    # all, and an order of our own, make two builds agree.
+    pieces = [(piece, least if score < least + 0.02 else round(score, 4)) for piece, score in entries]
+    pieces.sort(key=lambda entry: (-entry[1], entry[0]))
+    head = [(piece, score) for piece, score in special]
+    vocabulary = [*head, *pieces, *((piece, least - 10) for piece in _BYTES), (MASK, 0.0)]
     tokenizer = _pipeline(Tokenizer(models.Unigram(vocabulary, unk_id=3, byte_fallback=True)))
     tokenizer.add_special_tokens([*SPECIAL, MASK])
     tokenizer.decoder = decoders.Sequence(
