@@ -7,7 +7,7 @@ layout; what a sparse layout could save is left to whoever has a kernel for it.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,20 +22,26 @@ if TYPE_CHECKING:
 LATENCY_BATCH, LATENCY_REPEATS = 32, 5
 
 
-def size(model: nn.Module, matrices: Sequence[Matrix], removed: int) -> dict[str, Any]:
-    """Counts with `removed` weights masked away: parameters, non-zeros and the sparsity of three wholes."""
+def size(
+    model: nn.Module, matrices: Sequence[Matrix], removed: int, dense: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Counts with `removed` weights masked away: parameters, non-zeros and the sparsity of three wholes.
+
+    `dense`: these counts of the dense model, which the sparsities refer to; a small student has fewer weights than
+    it, without any zeros.
+    """
     whole = sum(parameter.numel() for parameter in model.parameters())
     encoder = sum(parameter.numel() for block in blocks(model) for parameter in block.parameters())
     prunable = sum(matrix.module.weight.numel() for matrix in matrices)
+    counts = {"parameters": whole, "encoder_parameters": encoder, "prunable_parameters": prunable}
+    wholes = {name: int((dense or counts)[name]) for name in counts}
     return {
-        "parameters": whole,
-        "encoder_parameters": encoder,
-        "prunable_parameters": prunable,
+        **counts,
         "removed": removed,
         "nonzeros": whole - removed,
-        "sparsity_prunable": removed / prunable,
-        "sparsity_encoder": removed / encoder,
-        "sparsity_model": removed / whole,
+        "sparsity_prunable": 1 - (prunable - removed) / wholes["prunable_parameters"],
+        "sparsity_encoder": 1 - (encoder - removed) / wholes["encoder_parameters"],
+        "sparsity_model": 1 - (whole - removed) / wholes["parameters"],
         "bytes_dense_fp32": 4 * whole,
         "macs_per_token_dense": prunable,
         "macs_per_token_nonzero": prunable - removed,
