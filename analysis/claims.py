@@ -92,9 +92,7 @@ class Evidence:
 
     def gap_growth(self, a: str, b: str, high: float, low: float) -> Interval:
         """How much larger the gap a − b is at the higher level."""
-        gaps = [
-            self.mean_score(self.state(a, level)) - self.mean_score(self.state(b, level)) for level in (high, low)
-        ]
+        gaps = [self.mean_score(self.state(a, level)) - self.mean_score(self.state(b, level)) for level in (high, low)]
         return inference.paired_bootstrap(*gaps, self.seed)
 
     def per_seed(self, frame: pd.DataFrame, column: str, a: tuple[str, float], b: tuple[str, float]) -> Interval:
@@ -178,8 +176,10 @@ def _extra_drop(evidence: Evidence) -> Interval:
     items, state = evidence.items, evidence.state("magnitude", 0.9)
     assert items.dense is not None
     dense = items.dense.on(state.seeds)
-    drops = [evidence.mean_score(dense, which) - evidence.mean_score(state, which) for which in ("zero-shot", "source")]
-    return inference.paired_bootstrap(*drops, evidence.seed)
+    others, source = (
+        evidence.mean_score(dense, which) - evidence.mean_score(state, which) for which in ("zero-shot", "source")
+    )
+    return inference.paired_bootstrap(others, source, evidence.seed)
 
 
 def _language_spread(evidence: Evidence) -> Interval:
@@ -240,7 +240,9 @@ def _has(evidence: Evidence, method: str) -> bool:
     return any(name == method for name, _ in evidence.items.states)
 
 
-def _gap(a: str, b: str, level: float, which: str = "zero-shot", other: float | None = None) -> Callable[[Evidence], Interval]:
+def _gap(
+    a: str, b: str, level: float, which: str = "zero-shot", other: float | None = None
+) -> Callable[[Evidence], Interval]:
     return lambda evidence: evidence.gap((a, level), (b, level if other is None else other), which)
 
 
@@ -248,9 +250,13 @@ def _growth(a: str, b: str, high: float, low: float) -> Callable[[Evidence], Int
     return lambda evidence: evidence.gap_growth(a, b, high, low)
 
 
-def _seeds(table: str, column: str, a: str, b: str, level: float, sign: int = 1, other: float | None = None) -> Callable[[Evidence], Interval]:
+def _seeds(
+    table: str, column: str, a: str, b: str, level: float, sign: int = 1, other: float | None = None
+) -> Callable[[Evidence], Interval]:
     def measure(evidence: Evidence) -> Interval:
-        mean, low, high = evidence.per_seed(getattr(evidence, table), column, (a, level), (b, level if other is None else other))
+        mean, low, high = evidence.per_seed(
+            getattr(evidence, table), column, (a, level), (b, level if other is None else other)
+        )
         return (mean, low, high) if sign > 0 else (-mean, -high, -low)
 
     return measure
@@ -282,7 +288,9 @@ CAP = "CAP (Xu et al. 2022)"
 POINTS, TAU = "points", "correlation"
 
 
-def _row(name: str, paper: str, what: str, control: str, unit: str, measure: Callable[[Evidence], Interval], view: str) -> Claim:
+def _row(
+    name: str, paper: str, what: str, control: str, unit: str, measure: Callable[[Evidence], Interval], view: str
+) -> Claim:
     return Claim(name, paper, what, control, unit, measure, view)
 
 
