@@ -92,8 +92,10 @@ class Evidence:
 
     def gap_growth(self, a: str, b: str, high: float, low: float) -> Interval:
         """How much larger the gap a − b is at the higher level."""
-        gaps = [self.mean_score(self.state(a, level)) - self.mean_score(self.state(b, level)) for level in (high, low)]
-        return inference.paired_bootstrap(*gaps, self.seed)
+        at_high, at_low = (
+            self.mean_score(self.state(a, level)) - self.mean_score(self.state(b, level)) for level in (high, low)
+        )
+        return inference.paired_bootstrap(at_high, at_low, self.seed)
 
     def per_seed(self, frame: pd.DataFrame, column: str, a: tuple[str, float], b: tuple[str, float]) -> Interval:
         """Mean over seeds of a − b with Student's interval, of a column averaged within each seed."""
@@ -406,3 +408,24 @@ def _outcome(claim: Claim, evidence: Evidence) -> dict[str, Any]:
     if np.isnan([effect, low, high]).any():
         return {**row, "effect": None, "low": None, "high": None, "verdict": "not tested", "why": "no number came out"}
     return {**row, "effect": effect, "low": low, "high": high, "verdict": verdict(low, high)}
+
+
+def markdown(outcome: Mapping[str, Any]) -> str:
+    """The board as a Markdown table, for LAB.md."""
+    lines = ["| paper | direction | effect (95%) | control | verdict |", "|---|---|---|---|---|"]
+    for row in outcome["rows"]:
+        effect = f"{number(row, 'effect')} ({number(row, 'low')} to {number(row, 'high')}) {row['unit']}"
+        shown = effect if row["effect"] is not None else f"– ({row['why']})"
+        lines.append(
+            f"| {row['paper'].split(' (')[0]} | {row['what']} | {shown} | {row['control']} | {row['verdict']} |"
+        )
+    return "\n".join(lines)
+
+
+def number(row: Mapping[str, Any], key: str) -> str:
+    """A number of a row in its unit, signed; points are hundredths of an accuracy."""
+    value = row[key]
+    if value is None or not np.isfinite(value):
+        return "∞" if key == "high" else "−∞"
+    text = f"{100 * value:+.1f}" if row["unit"] == POINTS else f"{value:+.3g}"
+    return text.replace("-", "−")
