@@ -234,9 +234,10 @@ def _cycle(
     size = updates(len(bench.train), settings)
 
     def score() -> float:
-        found = evaluate.score(model, bench.data.type, bench.validation, bench.data.labels, bench.handle)
+        frame, encoded = bench.validation
+        found = evaluate.score(model, bench.data.type, frame, encoded, bench.data.labels, bench.handle)
         model.train()
-        return float(found.score.mean())
+        return evaluate.value(bench.data.type, found.stats)
 
     def save(state: Progress) -> None:
         _save(context, state, number, masked)

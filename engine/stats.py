@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from engine.device import dropout_off
-from engine.model import Matrix, inputs, neighbours
+from engine.model import Matrix, neighbours
 from engine.model import matrices as every_matrix
 
 if TYPE_CHECKING:
@@ -90,10 +90,10 @@ def _passes(
         for part in batches:
             batch = encoded.batch(part, device)
             mask.append(batch["attention_mask"])
-            logits = model(**inputs(batch)).logits
+            logits = kind.logits(model, batch)
             if needs & GRADIENTS:
                 model.zero_grad(set_to_none=True)
-                kind.loss(logits, batch["targets"]).backward()
+                kind.loss(logits, batch).backward()
                 _add_gradients(matrices, needs, found, len(batches))
     model.zero_grad(set_to_none=True)
     for name, total in squares.items():

@@ -16,9 +16,10 @@ import numpy as np
 from engine.data import Encoded, training_batches
 from engine.device import reseed, seed_of
 from engine.masked import Masked
-from engine.model import inputs, pool, states
+from engine.model import states
 from engine.objectives import OBJECTIVES
 from engine.recipes import Part
+from engine.tasks.batches import Blocks, one_each, thinned
 
 if TYPE_CHECKING:
     import torch
@@ -74,7 +75,7 @@ class Teacher:
     cost a third of every step.
     """
 
-    def __init__(self, logits: Tensor, states: Tensor) -> None:
+    def __init__(self, logits: Blocks, states: Blocks) -> None:
         self.logits, self.states = logits, states
 
     @classmethod
@@ -84,20 +85,20 @@ class Teacher:
 
         from engine.data import evaluation_batches
 
-        logits = states_ = None
+        if not len(encoded):
+            raise RunError("train: must have at least one example for the teacher; got none")
+        logits, states_ = [], []
+        batches = evaluation_batches(encoded.lengths(), rows=encoded.counts)
         model.eval()
         with torch.no_grad(), handle.autocast(), states(model, last_only=True) as collected:
-            for rows in evaluation_batches(encoded.lengths()):
-                batch = encoded.batch(rows, handle.device)
-                out = model(**inputs(batch)).logits.float()
-                pooled = pool(collected[-1], batch["attention_mask"], kind.pooling).float()
-                if logits is None or states_ is None:
-                    logits = torch.empty(len(encoded), *out.shape[1:], device=handle.device)
-                    states_ = torch.empty(len(encoded), pooled.shape[1], device=handle.device)
-                logits[rows], states_[rows] = out, pooled
-        if logits is None or states_ is None:
-            raise RunError("train: must have at least one example for the teacher; got none")
-        return cls(logits, states_)
+            for items in batches:
+                batch = encoded.batch(items, handle.device)
+                found = kind.logits(model, batch).float()
+                logits.append(kind.rows(found, batch) or one_each(found, batch))
+                pooled = kind.representation(collected[-1], batch)
+                states_.append(pooled._replace(values=pooled.values.float()))
+        order = np.concatenate(batches)
+        return cls(Blocks.of(logits, order), Blocks.of(states_, order))
 
 
 def learning_rate(step: int, total: int, warmup: float) -> float:
@@ -265,18 +266,19 @@ def _gradients(
     for part in np.array_split(rows, min(accumulate, len(rows))):
         batch = train.batch(part, handle.device)
         with states(model, last_only=True) as collected, handle.autocast():
-            logits = model(**inputs(batch)).logits
-            pooled = pool(collected[-1], batch["attention_mask"], kind.pooling) if needs_states else None
-        loss = task_loss = kind.loss(logits, batch["targets"])
+            logits = kind.logits(model, batch)
+            pooled = kind.representation(collected[-1], batch).values if needs_states else None
+        loss = task_loss = kind.loss(logits, batch)
         logs: Mapping[str, Any] = {}
         if objective.teacher is not None and row.function is not None:
             teacher = objective.teacher
+            compared = (kind.rows(logits, batch) or one_each(logits, batch)).values.float()
             loss, logs = row.function(
                 task_loss,
-                logits.float(),
-                None if pooled is None else pooled.float(),
-                teacher.logits[part],
-                teacher.states[part],
+                compared,
+                None if pooled is None else thinned(pooled.float(), kind.most_states),
+                teacher.logits.take(part, compared.shape[1]),
+                thinned(teacher.states.take(part), kind.most_states),
                 **objective.part.parameters,
             )
         share = len(part) / len(rows)

@@ -14,7 +14,7 @@ import pandas as pd
 from engine import device as devices
 from engine import model as models
 from engine.config import CalibrationSection, ConfigError, Study
-from engine.data import Encoded, TaskData, encode, hash_order, load_task, probe_frame
+from engine.data import Encoded, TaskData, capped, encode, hash_order, load_task, probe
 from engine.evaluate import test_frame
 from engine.recipes import Plan
 from engine.stats import calibration_rows
@@ -45,8 +45,8 @@ class Workbench:
         data = load_task(study)
         path = models.model_path(study.model.name, study.base)
         tokenizer = models.load_tokenizer(path)
-        if study.model.head == "keep":
-            data = replace(data, labels=models.keep_order(path, data.labels))
+        if study.model.head == "keep" and data.type.classes:
+            data = data.with_labels(models.keep_order(path, data.labels))
         handle = devices.accelerator(study.study.device, study.study.precision, study.study.deterministic)
         config = models.load_config(path)
         data = replace(data, type=replace(data.type, pooling=models.pooling_of(config, data.type.pooling)))  # type: ignore[type-var]
@@ -102,10 +102,10 @@ class Workbench:
         return self.data.split("train", self.data.sources)
 
     @cached_property
-    def validation(self) -> Encoded:
+    def validation(self) -> tuple[pd.DataFrame, Encoded]:
         """Source validation, at most 500 examples chosen by a hash of the id."""
-        frame = self.data.split("validation", self.data.sources)
-        return self.encode(frame.iloc[np.sort(hash_order(frame["id"])[:VALIDATION_CAP])].reset_index(drop=True))
+        frame = capped(self.data.split("validation", self.data.sources), VALIDATION_CAP)
+        return frame, self.encode(frame)
 
     @cached_property
     def test(self) -> tuple[pd.DataFrame, Encoded]:
@@ -115,9 +115,9 @@ class Workbench:
 
     @cached_property
     def probe(self) -> tuple[pd.DataFrame, Encoded]:
-        """The rows whose activations are kept."""
-        frame = probe_frame(self.data, self.study.probe.examples, self.study.probe.languages)
-        return frame, self.encode(frame)
+        """The rows whose activations are kept, and the items that they are in."""
+        items, rows = probe(self.data, self.study.probe.examples, self.study.probe.languages)
+        return rows, self.encode(items)
 
     def calibration(self, overrides: dict[str, Any]) -> np.ndarray:
         """Rows of `train` that data-driven criteria look at."""
@@ -149,21 +149,23 @@ class Workbench:
     def text_frame(self) -> pd.DataFrame:
         """Token, word, truncation and unknown counts per evaluated item (M§6.9), for `text.parquet`."""
         frame, encoded = self.test
-        columns = [column for column in ("text", "pair") if column in frame]
-        joined = frame[columns].agg(" ".join, axis=1)
+        joined = pd.Series([text.replace("\t", " ") for text in self.data.type.texts(frame)])
         unknown = self.tokenizer.unk_token_id
         full = self.encode_untruncated(frame)
         return frame[["language", "split", "id"]].assign(
             tokens=full,
             words=joined.str.split().str.len().to_numpy(),
             characters=joined.str.len().to_numpy(),
-            truncated=full > encoded.lengths(),
-            unknown=[sum(token == unknown for token in tokens) for tokens in encoded.tokens],
+            truncated=(full > encoded.lengths()) & (not self.data.type.windows),
+            unknown=[
+                sum(token == unknown for row in encoded.rows_of([item]) for token in encoded.tokens[row])
+                for item in range(len(encoded))
+            ],
         )
 
     def encode_untruncated(self, frame: pd.DataFrame) -> np.ndarray:
         """Tokens that each example would have without a limit, special tokens included."""
-        return np.array([len(tokens) for tokens in self.data.type.encode(self.tokenizer, frame, 10**6)])
+        return encode(self.data, frame, self.tokenizer, 10**6, False).lengths()
 
     def facts(self) -> dict[str, Any]:
         """What results depend on beside the method: for `config.json`."""
@@ -184,6 +186,7 @@ class Workbench:
             "splits": ["test", *self.data.extra],
             "parallel": self.data.parallel,
             "notes": list(self.data.notes),
+            "baselines": self.data.baselines(),
             "data_digest": self.data.digest(),
             "max_length": self.max_length,
         }
