@@ -378,7 +378,9 @@ def probing(store: Path, study: str, problems: Problems = None) -> pd.DataFrame:
 def _outcomes(run: Run, config: dict[str, Any]) -> dict[int, float]:
     """Cycle → sparsity of its level, where that is an outcome and the lines name a strength or a size."""
     levels = {level.path.name: level for level in run.levels() if not level.asked}
-    return {cycle: _sparsity(run, levels[name]) for cycle, name in enumerate(folders(config), start=1) if name in levels}
+    return {
+        cycle: _sparsity(run, levels[name]) for cycle, name in enumerate(folders(config), start=1) if name in levels
+    }
 
 
 TEXT = ("language", "split", "id", "tokens", "words", "characters", "truncated", "unknown")

@@ -69,9 +69,7 @@ def write_level(
     context.run.say(f"level {level.path.name}: measured sparsity {facts['sparsity_prunable']:.4f}")
 
 
-def _smaller(
-    context: Context, model: nn.Module, facts: dict[str, Any], dense: dict[str, Any] | None
-) -> dict[str, Any]:
+def _smaller(context: Context, model: nn.Module, facts: dict[str, Any], dense: dict[str, Any] | None) -> dict[str, Any]:
     """The shape of a student, which its weights need to be loaded; size and speed of a structured level cut down."""
     plan, bench = context.job.plan, context.bench
     if dense and facts["prunable_parameters"] < dense["prunable_parameters"]:
