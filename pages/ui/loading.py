@@ -32,6 +32,14 @@ def studies() -> list[str]:
     return record.studies(store())
 
 
+CLAIMS = Path(__file__).parent.parent.parent / "engine" / "demo" / "claims.json"
+
+
+def claims() -> dict[str, Any] | None:
+    """The stored outcome of the last `make claims`, or None."""
+    return record.read_json(CLAIMS) if CLAIMS.is_file() else None
+
+
 def stamp(paths: Iterator[Path] | list[Path]) -> str:
     """A fingerprint of files by name, time and size; those that are not there count as absent."""
     facts = []
@@ -110,7 +118,7 @@ def _facts(where: str, study: str, stamp: str) -> Facts:
     first = next(iter(configs.values()), {})
     levels: dict[str, set[float]] = {}
     for run in configs:
-        levels.setdefault(run.method, set()).update(level.sparsity for level in run.levels())
+        levels.setdefault(run.method, set()).update(run.sparsity_of(level) for level in run.levels())
     return Facts(
         study=study,
         recipes={run.method: str(config.get("recipe", run.method)) for run, config in configs.items()},
