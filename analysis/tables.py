@@ -45,6 +45,7 @@ def __getattr__(name: str) -> Registry[Metric]:
     from analysis import (
         calibration,
         degradation,
+        flips,
         inference,
         projection,
         recovery,
@@ -55,7 +56,7 @@ def __getattr__(name: str) -> Registry[Metric]:
     )
     from engine.registry import Registry
 
-    modules = (degradation, inference, separability, similarity, projection, weights, calibration, recovery, text)
+    modules = (degradation, inference, flips, separability, similarity, projection, weights, calibration, recovery, text)
     found = Registry("measure", tuple(row for module in modules for row in module.ROWS))
     globals()[name] = found
     return found
