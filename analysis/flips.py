@@ -93,7 +93,9 @@ def confusion(gold: ArrayLike, predicted: ArrayLike, classes: int) -> Integers:
     gold_N, predicted_N = _whole("gold", gold, 1), _whole("predicted", predicted, 1)
     _alike(gold_N, predicted_N, "gold, predicted")
     if max(gold_N.max(), predicted_N.max()) >= classes:
-        raise ValueError(f"classes: must be above every class index; got {classes} with {max(gold_N.max(), predicted_N.max())}")
+        raise ValueError(
+            f"classes: must be above every class index; got {classes} with {max(gold_N.max(), predicted_N.max())}"
+        )
     return np.bincount(gold_N * classes + predicted_N, minlength=classes**2).reshape(classes, classes)
 
 

@@ -228,7 +228,9 @@ def shuffled_labels(gold: ArrayLike, dense: ArrayLike, pruned: ArrayLike) -> Int
     gold_N = finite("gold", gold, 1)
     sides = [_seeds_by_items(name, values) for name, values in (("dense", dense), ("pruned", pruned))]
     if any(side_SN.shape[1] != len(gold_N) for side_SN in sides) or len(gold_N) < 2:
-        raise ValueError(f"gold, dense, pruned: must be the same 2 or more items; got {len(gold_N)}, {np.shape(dense)} and {np.shape(pruned)}")
+        raise ValueError(
+            f"gold, dense, pruned: must be the same 2 or more items; got {len(gold_N)}, {np.shape(dense)} and {np.shape(pruned)}"
+        )
     classes_C = np.unique(np.concatenate([gold_N, *(side_SN.ravel() for side_SN in sides)]))
     first_NC, second_NC = ((side_SN[:, :, None] == classes_C).mean(0) for side_SN in sides)
     answer_NC, gold_NC = first_NC - second_NC, (gold_N[:, None] == classes_C).astype(np.float64)

@@ -212,7 +212,9 @@ def lines(means: pd.DataFrame) -> Iterator[str]:
     over = means.groupby(KEYS, sort=False)[["effect_margin", "total_margin", "effect", "total"]].mean().reset_index()
     for row in over.to_dict("records"):
         verb = "put back" if row["direction"] == "restore" else "pruned alone"
-        share = f"{row['effect_margin'] / row['total_margin']:.0%} of it" if row["total_margin"] > 0 else "nothing was lost"
+        share = (
+            f"{row['effect_margin'] / row['total_margin']:.0%} of it" if row["total_margin"] > 0 else "nothing was lost"
+        )
         yield (
             f"{row['partition']}: {row['part']} {verb}: margin {row['effect_margin']:+.3f} of {row['total_margin']:+.3f} ({share}), "
             f"score {100 * row['effect']:+.1f} of {100 * row['total']:+.1f} points"

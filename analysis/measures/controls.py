@@ -87,7 +87,9 @@ def pareto(degraded: pd.DataFrame, sizes: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame()
     counts = sizes.groupby(["method", "sparsity"])["nonzeros"].mean()
     whole = float(counts.get(("dense", 0.0), sizes["parameters"].max()))
-    rows = [row for split, part in degraded.groupby("split", sort=False) for row in _front(str(split), part, counts, whole)]
+    rows = [
+        row for split, part in degraded.groupby("split", sort=False) for row in _front(str(split), part, counts, whole)
+    ]
     return pd.DataFrame(rows)
 
 
@@ -112,4 +114,10 @@ def _point(
     low = group.loc[group[column].idxmin()]
     facts = {"split": split, "metric": str(low["metric"]), "method": method, "recipe": recipe, "sparsity": sparsity}
     values = {"nonzeros": nonzeros, "mean": float(group[column].mean()), "worst": float(low[column])}
-    return {**facts, **values, "worst_language": str(low["language"]), "languages": len(group), "control": method in CONTROLS}
+    return {
+        **facts,
+        **values,
+        "worst_language": str(low["language"]),
+        "languages": len(group),
+        "control": method in CONTROLS,
+    }

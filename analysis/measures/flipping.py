@@ -38,10 +38,16 @@ def flips(view: View) -> pd.DataFrame:
     if both.empty:
         return both
     outcome_N = atlas.outcomes(both["score_dense"] >= 1, both["score"] >= 1)
-    columns = {"flip": np.array(atlas.NAMES, dtype=object)[outcome_N], "margin_lost": both["margin_dense"] - both["margin"]}
+    columns = {
+        "flip": np.array(atlas.NAMES, dtype=object)[outcome_N],
+        "margin_lost": both["margin_dense"] - both["margin"],
+    }
     if "label" in both:
         columns |= {"label": both["label"], "dense": both["predicted_dense"], "pruned": both["predicted"]}
-        columns |= {"dense_confidence": _surest(both["probabilities_dense"]), "pruned_confidence": _surest(both["probabilities"])}
+        columns |= {
+            "dense_confidence": _surest(both["probabilities_dense"]),
+            "pruned_confidence": _surest(both["probabilities"]),
+        }
     return both[KEYS].assign(**columns)
 
 
@@ -51,7 +57,9 @@ def confusion(view: View) -> pd.DataFrame:
     if both.empty or "label" not in both:
         return pd.DataFrame()
     counts = [
-        both.groupby(["split", "language", "label", column], sort=False).size().rename_axis(["split", "language", "label", "answer"])
+        both.groupby(["split", "language", "label", column], sort=False)
+        .size()
+        .rename_axis(["split", "language", "label", "answer"])
         for column in ("predicted_dense", "predicted")
     ]
     return pd.concat(counts, axis=1, keys=["dense", "pruned"]).fillna(0).astype(int).reset_index()
@@ -122,9 +130,21 @@ def _count_rows(block: Block) -> Iterator[dict[str, Any]]:
         outcome = {code: atlas.outcomes(dense.score[code] >= 1, state.score[code] >= 1) for code in items.languages}
         alone = _alone(block, outcome)
         for code, outcome_SN in outcome.items():
-            row: dict[str, Any] = {**keys(block, state), "language": code, "source": code in items.sources, "n": outcome_SN.shape[1]}
-            row |= {name.replace(" ", "_"): float((outcome_SN == place).mean()) for place, name in enumerate(atlas.NAMES)}
-            yield {**row, "broken_here": alone.get(code, np.nan), "pie": _pie_share(dense, state, code), "rerun": _rerun(block, code)}
+            row: dict[str, Any] = {
+                **keys(block, state),
+                "language": code,
+                "source": code in items.sources,
+                "n": outcome_SN.shape[1],
+            }
+            row |= {
+                name.replace(" ", "_"): float((outcome_SN == place).mean()) for place, name in enumerate(atlas.NAMES)
+            }
+            yield {
+                **row,
+                "broken_here": alone.get(code, np.nan),
+                "pie": _pie_share(dense, state, code),
+                "rerun": _rerun(block, code),
+            }
 
 
 def _alone(block: Block, outcome: dict[str, NDArray[np.int64]]) -> dict[str, float]:
@@ -172,7 +192,11 @@ def _exemplar_rows(block: Block) -> Iterator[dict[str, Any]]:
             found = np.flatnonzero(atlas.identified(dense.answer[code], state.answer[code]))
             sides = [atlas.modal(side.answer[code]) for side in (dense, state)]
             for place in found:
-                answers = {"label": names[int(items.gold[code][place])], "dense": names[sides[0][place]], "pruned": names[sides[1][place]]}
+                answers = {
+                    "label": names[int(items.gold[code][place])],
+                    "dense": names[sides[0][place]],
+                    "pruned": names[sides[1][place]],
+                }
                 yield {**keys(block, state), "language": code, "id": items.ids[code][place], **answers}
 
 
@@ -186,7 +210,9 @@ def slices(blocks: Sequence[Block], texts: pd.DataFrame) -> pd.DataFrame:
     equal mass within the language; label. Columns from, to (the values of a third), n, dense, pruned, drop (with _low,
     _high over seeds and items), broken, repaired.
     """
-    return pd.DataFrame([row for block in blocks for code in block.items.languages for row in _slice_rows(block, code, texts)])
+    return pd.DataFrame(
+        [row for block in blocks for code in block.items.languages for row in _slice_rows(block, code, texts)]
+    )
 
 
 def _slice_rows(block: Block, code: str, texts: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -197,10 +223,22 @@ def _slice_rows(block: Block, code: str, texts: pd.DataFrame) -> Iterator[dict[s
         for state in block.pruned():
             place = block.column(state)
             outcome = atlas.outcomes(dense.score[code][:, rows] >= 1, part_KSN[place] >= 1)
-            row = {**keys(block, state), "language": code, "kind": kind, "slice": name, "from": low, "to": high, "n": len(rows)}
+            row = {
+                **keys(block, state),
+                "language": code,
+                "kind": kind,
+                "slice": name,
+                "from": low,
+                "to": high,
+                "n": len(rows),
+            }
             row |= {"dense": float(part_KSN[0].mean()), "pruned": float(part_KSN[place].mean())}
             row |= with_interval("drop", row["dense"] - row["pruned"], means_BK[:, 0] - means_BK[:, place])
-            yield {**row, "broken": float((outcome == atlas.BROKEN).mean()), "repaired": float((outcome == atlas.REPAIRED).mean())}
+            yield {
+                **row,
+                "broken": float((outcome == atlas.BROKEN).mean()),
+                "repaired": float((outcome == atlas.REPAIRED).mean()),
+            }
 
 
 def _slices(block: Block, code: str, texts: pd.DataFrame) -> Iterator[tuple[str, str, float, float, NDArray[np.int64]]]:
