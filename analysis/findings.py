@@ -25,6 +25,7 @@ from analysis.measures.drops import MEAN
 
 ALPHA = 0.05
 FERTILE = 1.25  # times the source's tokens per word: from here on it is worth a clause
+LEAST_ITEMS = 20  # in a slice that is named: the interval of fewer holds too little
 MOST_PARTS = 1  # restored parts named per card
 COLUMNS = (
     "study", "split", "method", "recipe", "sparsity", "language", "gain", "drop", "place", "kind", "text", "page", "query",
@@ -200,7 +201,9 @@ def _flips(row: Mapping[str, Any], frames: Frames) -> Iterator[Clause]:
 
 def _slices(row: Mapping[str, Any], frames: Frames) -> Iterator[Clause]:
     found = _matching(frames, "flip_slices", row, "split", "method", "sparsity", "language")
-    found = found[(found["kind"] == "label") & (found["drop_low"] > max(0.0, row["drop"]))] if len(found) else found
+    if len(found):
+        large = (found["kind"] == "label") & (found["n"] >= LEAST_ITEMS)
+        found = found[large & (found["drop_low"] > max(0.0, row["drop"]))]
     if len(found):
         worst = found.loc[found["drop"].idxmax()]
         text = f"most among items labelled {worst['slice']}: {theme.points(worst['drop'])} ({_span(worst, 'drop')}, n = {worst['n']})"
@@ -211,7 +214,7 @@ def _restored(row: Mapping[str, Any], frames: Frames) -> Iterator[Clause]:
     found = _matching(frames, "restored", row, "method", "sparsity", "language")
     if found.empty or row["split"] != "test":
         return
-    found = found[(found["direction"] == "restore") & (found["effect_margin_low"] > 0) & (found["share_margin"] > 0)]
+    found = found[(found["direction"] == "restore") & (found["effect_low_margin"] > 0) & (found["share_margin"] > 0)]
     for part in found.sort_values("effect_margin", ascending=False).head(MOST_PARTS).to_dict("records"):
         text = f"putting back the dense weights of {_part(part)} recovers {theme.percent(part['share_margin'])} of the margin that was lost"
         yield Clause(
@@ -270,7 +273,9 @@ def _confidence(row: Mapping[str, Any], frames: Frames) -> Iterator[Clause]:
         return
     mean = found[["flips_broken", "ece"]].mean()
     if mean["flips_broken"] > 0:
-        text = f"on the items that broke it is still {theme.percent(mean['flips_broken'])} sure of the wrong answer"
+        text = (
+            f"the wrong answers to the items that broke are given with {theme.percent(mean['flips_broken'])} confidence"
+        )
         yield Clause("confidence", text, "diagnose", _inside(row, view="calibration", language=row["language"]))
 
 

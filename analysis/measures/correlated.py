@@ -50,13 +50,11 @@ def factors(degraded: pd.DataFrame, pieces: pd.DataFrame, near: pd.DataFrame, mo
     rows = rows.merge(_losses(near, losses), on=["method", "sparsity", "language"], how="left") if len(near) else rows
     sources = degraded.loc[degraded["source"], "language"]
     script = resolve(str(sources.iloc[0])).script if len(sources) else ""
-    facts = {
-        "same_script": [float(resolve(code).script == script) for code in rows["language"]],
-        "resource": [resource(code, model) for code in rows["language"]],
-    }
-    return rows.assign(**{name: np.nan for name in FACTORS if name not in rows}, **facts).drop(
-        columns="unit", errors="ignore"
+    rows = rows.assign(
+        same_script=[float(resolve(code).script == script) for code in rows["language"]],
+        resource=[resource(code, model) for code in rows["language"]],
     )
+    return rows.assign(**{name: np.nan for name in FACTORS if name not in rows}).drop(columns="unit", errors="ignore")
 
 
 def _losses(near: pd.DataFrame, names: list[str]) -> pd.DataFrame:
