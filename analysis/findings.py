@@ -196,7 +196,7 @@ def _flips(row: Mapping[str, Any], frames: Frames) -> Iterator[Clause]:
     text = (
         f"{theme.percent(flips['broken'])} of its items broke{here}, {theme.percent(flips['repaired'])} were repaired"
     )
-    yield Clause("flips", text, "flips", _view(row, language=row["language"]))
+    yield Clause("flips", text, "flips", _view(row, view="languages"))
 
 
 def _slices(row: Mapping[str, Any], frames: Frames) -> Iterator[Clause]:
@@ -207,7 +207,7 @@ def _slices(row: Mapping[str, Any], frames: Frames) -> Iterator[Clause]:
     if len(found):
         worst = found.loc[found["drop"].idxmax()]
         text = f"most among items labelled {worst['slice']}: {theme.points(worst['drop'])} ({_span(worst, 'drop')}, n = {worst['n']})"
-        yield Clause("slice", text, "flips", _view(row, language=row["language"], view="slices"))
+        yield Clause("slice", text, "flips", _view(row, language=row["language"], view="slices", kind="label"))
 
 
 def _restored(row: Mapping[str, Any], frames: Frames) -> Iterator[Clause]:
@@ -239,7 +239,12 @@ def _translations(row: Mapping[str, Any], frames: Frames) -> Iterator[Clause]:
     mean = last[["retrieval", "retrieval_dense", "retrieval_loss", "retrieval_loss_low"]].mean()
     if mean["retrieval_loss_low"] > 0:
         text = f"its translations found in the last layer fall from {theme.percent(mean['retrieval_dense'])} to {theme.percent(mean['retrieval'])}"
-        yield Clause("retrieval", text, "alignment", {**_inside(row, view="translations", other=row["language"])})
+        shown = {
+            name: value
+            for name, value in _inside(row, view="translations", other=row["language"]).items()
+            if name != "method"
+        }
+        yield Clause("retrieval", text, "alignment", {**shown, "methods": row["method"]})
 
 
 def _tokens(row: Mapping[str, Any], frames: Frames) -> Iterator[Clause]:
@@ -257,7 +262,7 @@ def _tokens(row: Mapping[str, Any], frames: Frames) -> Iterator[Clause]:
         and own["fertility"] >= FERTILE * source["fertility"]
     ):
         text = f"fertility {theme.number(own['fertility'] / source['fertility'], 1)}× {theme.language_name(str(sources.iloc[0]))}"
-        yield Clause("fertility", text, "diagnose", _inside(row, view="text", language=row["language"]))
+        yield Clause("fertility", text, "diagnose", _inside(row, view="text"))
     if own["truncated"] > 0.01:
         yield Clause(
             "truncated",
@@ -276,7 +281,7 @@ def _confidence(row: Mapping[str, Any], frames: Frames) -> Iterator[Clause]:
         text = (
             f"the wrong answers to the items that broke are given with {theme.percent(mean['flips_broken'])} confidence"
         )
-        yield Clause("confidence", text, "diagnose", _inside(row, view="calibration", language=row["language"]))
+        yield Clause("confidence", text, "diagnose", _inside(row, view="calibration"))
 
 
 __all__ = ["COLUMNS", "MEAN", "Clause", "cards", "significant"]

@@ -49,7 +49,10 @@ def correlate_dots(
     )
     return Shown(
         figure, f"{method} at {theme.level(sparsity)}: {text}.",
-        caption(f"{plural(int(rows['languages'].max()), 'zero-shot language')}", "Spearman, bootstrap over languages", "few languages; not a cause; not corrected for many looks; the dense score is part of the drop"), rows,
+        caption(
+            plural(int(rows["languages"].max()), "zero-shot language"), "Spearman, bootstrap over languages",
+            "few languages; no cause; not corrected; the dense score is part of the drop",
+        ), rows,
     )  # fmt: skip
 
 
@@ -72,7 +75,10 @@ def factor_scatter(
     return Shown(figure, reading, caption(plural(len(rows), "language")), rows)
 
 
-TEXT = {"fertility": "Tokens per word (per character where no spaces are written)", "tokens_per_character": "Tokens per character", "truncated": "Texts cut (%)", "unknown": "Unknown tokens (%)"}  # fmt: skip
+TEXT = {
+    "fertility": "Tokens per word (per character where no spaces are written)", "tokens_per_character": "Tokens per character",
+    "truncated": "Texts cut (%)", "unknown": "Unknown tokens (%)",
+}  # fmt: skip
 
 
 def tokenizer_bars(
@@ -97,7 +103,10 @@ def tokenizer_bars(
     )
 
 
-CONFIDENCE = {"ece": "Calibration error (ECE)", "brier": "Brier score", "overconfidence": "Over-confidence, all items", "flips_broken": "Over-confidence on broken items", "flips_kept": "Over-confidence on items that did not flip"}  # fmt: skip
+CONFIDENCE = {
+    "ece": "Calibration error (ECE)", "brier": "Brier score", "overconfidence": "Over-confidence, all items",
+    "flips_broken": "Over-confidence on broken items", "flips_kept": "Over-confidence on items that did not flip",
+}  # fmt: skip
 
 
 def confidence_bars(
@@ -132,7 +141,9 @@ def confidence_bars(
         )
     means = at_level.groupby("method")[measure].mean()
     before = f" (dense {dense[measure].mean():.3f})" if len(dense) else ""
-    reading = f"{CONFIDENCE[measure]} at {theme.level(sparsity)}: highest under {means.idxmax()} ({means.max():.3f}{before})." if means.notna().any() else f"{CONFIDENCE[measure]}: no item broke."  # fmt: skip
+    reading = f"{CONFIDENCE[measure]}: no item broke."
+    if means.notna().any():
+        reading = f"{CONFIDENCE[measure]} at {theme.level(sparsity)}: highest under {means.idxmax()} ({means.max():.3f}{before})."
     return Shown(
         figure,
         reading,

@@ -79,15 +79,19 @@ def atlas(flips: pd.DataFrame, languages: list[str], dark: bool = False) -> Show
     grid = rows.pivot_table(index="id", columns="language", values="flip", aggfunc="first").reindex(columns=languages)
     order = (grid == "broken").sum(axis=1).sort_values(ascending=False, kind="stable").index
     grid = grid.loc[order].head(MOST_ITEMS)
-    figure = canvas(dark, height=min(900, 120 + 14 * len(grid)))
-    scale = [(edge / 4, COLOURS[name]) for place_, name in enumerate(OUTCOMES) for edge in (place_, place_ + 1)]
+    figure = canvas(dark, height=min(900, 160 + 16 * len(grid)))
+    scale = [(edge / 4, COLOURS[name]) for number, name in enumerate(OUTCOMES) for edge in (number, number + 1)]
     figure.add_heatmap(
-        z=grid.apply(lambda column: column.map(place)).to_numpy(dtype=float), x=[theme.language_name(code) for code in grid.columns], y=list(grid.index),
-        colorscale=scale, zmin=-0.5, zmax=3.5, xgap=1, ygap=1 if len(grid) < 150 else 0, customdata=grid.fillna("").to_numpy(),
-        colorbar={"tickvals": list(place.values()), "ticktext": list(place), "title": {"text": ""}}, hovertemplate="%{y}, %{x}: %{customdata}<extra></extra>",
+        z=grid.apply(lambda column: column.map(place)).to_numpy(dtype=float), x=list(grid.columns), y=list(grid.index), colorscale=scale, zmin=-0.5, zmax=3.5,
+        xgap=1, ygap=1 if len(grid) < 150 else 0, customdata=grid.fillna("").to_numpy(), showscale=False, hovertemplate="%{y}, %{x}: %{customdata}<extra></extra>",
     )  # fmt: skip
-    figure.update_yaxes(autorange="reversed", type="category", showticklabels=len(grid) < 60)
-    figure.update_xaxes(side="top")
+    for name in OUTCOMES:  # a heat map of kinds has no legend of its own
+        marker = {"symbol": "square", "size": 11, "color": COLOURS[name]}
+        figure.add_scatter(x=[None], y=[None], mode="markers", name=name, marker=marker)
+    figure.update_yaxes(
+        autorange="reversed", type="category", showticklabels=False, ticks="", title_text=f"{len(grid)} items"
+    )
+    figure.update_xaxes(side="bottom", type="category", tickangle=0)
     everywhere = int((grid == "broken").all(axis=1).sum())
     one = int(((grid == "broken").sum(axis=1) == 1).sum())
     reading = f"Of {plural(len(order), 'item')} {one} broke in one language only, {everywhere} in every language."
@@ -133,7 +137,9 @@ def slice_dots(
     figure.add_vline(x=0, line={"color": theme.look(dark).text, "width": 1})
     figure.update_yaxes(autorange="reversed", type="category")
     most = rows.loc[rows["drop"].idxmax()]
-    reading = f"{named(language)} under {method} at {theme.level(sparsity)} loses most in “{most['slice']}”: {theme.points(most['drop'])} ({theme.interval(most['drop_low'], most['drop_high'])}) of {theme.points(whole)} over all."
+    where = f"{named(language)} under {method} at {theme.level(sparsity)} loses most in “{most['slice']}”"
+    span = theme.interval(most["drop_low"], most["drop_high"])
+    reading = f"{where}: {theme.points(most['drop'])} ({span}) of {theme.points(whole)} over all."
     note = "not corrected for looking at many slices"
     return Shown(
         figure,

@@ -35,7 +35,8 @@ def recovery_lines(frame: pd.DataFrame, sparsity: float, dark: bool = False) -> 
 
 
 def _reading(rows: pd.DataFrame, sparsity: float) -> str:
-    cycles = recovery(rows)
+    kept = rows[rows["recipe"] != "random"]
+    cycles = recovery(kept if len(kept) else rows)
     if cycles.empty:
         return f"The cycle at {theme.level(sparsity)} sparsity has only begun."
     means = cycles.groupby("method")[["after_mask", "updates_to_recover", "recovered_share"]].mean()
@@ -69,12 +70,13 @@ def recovery_bars(cycles: pd.DataFrame, measure: str = "updates_to_recover", dar
         more = {"error_y": whiskers(values["mean"], values["min"], values["max"], color=theme.look(dark).text)}
         bars(figure, map(theme.level, levels), values["mean"], str(method), style, "%{x}: %{y:.1f}", **more)
     figure.update_xaxes(type="category", title_text="Level")
-    top = rows[rows["sparsity"] == levels[-1]].groupby("method")[measure].mean()
+    kept = rows[(rows["sparsity"] == levels[-1]) & (rows["recipe"] != "random")]
+    top = (kept if len(kept) else rows[rows["sparsity"] == levels[-1]]).groupby("method")[measure].mean()
     best = top.idxmin() if measure == "updates_to_recover" else top.idxmax()
     word = "soonest back" if measure == "updates_to_recover" else "highest"
-    reading = f"At {theme.level(levels[-1])} {word} is {best} ({scale * top[best]:.1f}); the others: " + (
-        theme.listed([f"{name} ({scale * value:.1f})" for name, value in top.drop(best).items()]) + "."
-    )
+    others = theme.listed([f"{name} ({scale * value:.1f})" for name, value in top.drop(best).items()])
+    rest = f"; the others: {others}" if len(top) > 1 else ""
+    reading = f"At {theme.level(levels[-1])} {word} is {best} ({scale * top[best]:.1f}){rest}."
     return Shown(
         figure, reading, caption(f"mean and range of {plural(rows['seed'].nunique(), 'seed')}", "source validation; between points the score is taken to be linear"), rows,
     )  # fmt: skip

@@ -64,9 +64,10 @@ def _reading(rows: pd.DataFrame, suffix: str, language: str) -> str:
         .mean()
     )
     best = back[f"effect{suffix}"].idxmax()
+    who = named(language)
     top, where = (
         back.loc[best],
-        f"{named(language)} under {rows['method'].iloc[0]} at {theme.level(float(rows['sparsity'].iloc[0]))}",
+        f"{who[0].upper()}{who[1:]} under {rows['method'].iloc[0]} at {theme.level(float(rows['sparsity'].iloc[0]))}",
     )
     if not top[f"effect_low{suffix}"] > 0:
         return f"{where}: no single part gives anything back for sure when its dense weights are put back."
