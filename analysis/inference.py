@@ -343,7 +343,5 @@ ROWS: tuple[Metric, ...] = (
            "M§6.1", "Hoeffding 1951", "fraction", "neither", -1.0, 1.0, r"\frac1N\sum_i([d_i=y_{\pi(i)}]-[p_i=y_{\pi(i)}])", "Degradation"),
     Metric("rerun_noise", "Rerun noise", "How much two dense models of different seeds differ: a drop of this size needs no pruning.",
            "M§6.1", "standard", "fraction", "lower", 0.0, 1.0, r"\frac{2}{S(S-1)}\sum_{s<t}|\bar d_s-\bar d_t|", "Degradation"),
-    Metric("beyond_random", "Better than random pruning", "What a method keeps that random pruning at the same sparsity loses.",
-           "M§6.1", "standard", "fraction", "higher", -1.0, 1.0, r"\bar p_{\mathrm{method}}-\bar p_{\mathrm{random}}", "Degradation"),
 )
 # fmt: on

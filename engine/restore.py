@@ -162,7 +162,7 @@ def _evaluate(
     done = _begun(partial, key)
     known = set(zip(*(done[name] for name in KEYS), strict=True)) if len(done) else set()
     for number, (keys, base, other, names) in enumerate(work):
-        report(number, len(work), f"{keys['part']}, {keys['direction'].replace('_', ' ')}")
+        report(number, len(work), f"{keys['part']}, {str(keys['direction']).replace('_', ' ')}")
         if tuple(keys[name] for name in KEYS) in known:
             continue
         model.load_state_dict(mixed(base, other, names))

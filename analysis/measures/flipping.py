@@ -90,10 +90,13 @@ def overconfidence(view: View, labels: Sequence[str]) -> pd.DataFrame:
 
     One row per split and language: flips_broken, flips_repaired, flips_kept (NaN where there is no such item).
     """
-    both = _both(view)
-    if both.empty or "label" not in both:
+    if view.reference is None or not view.reference.has("details.parquet"):
         return pd.DataFrame(columns=["split", "language"])
-    outcome_N = atlas.outcomes(both["score_dense"] >= 1, both["score"] >= 1)
+    wanted = [*KEYS, "label", "predicted", "probabilities"]
+    both = view.level.frame("details")[wanted].merge(
+        view.reference.frame("details")[[*KEYS, "predicted"]], on=KEYS, suffixes=("", "_dense")
+    )
+    outcome_N = atlas.outcomes(both["predicted_dense"] == both["label"], both["predicted"] == both["label"])
     place = {label: index for index, label in enumerate(labels)}
     kinds = {"broken": (atlas.BROKEN,), "repaired": (atlas.REPAIRED,), "kept": (atlas.KEPT_RIGHT, atlas.KEPT_WRONG)}
     rows = []
