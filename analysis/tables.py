@@ -44,10 +44,13 @@ def __getattr__(name: str) -> Registry[Metric]:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from analysis import (
         calibration,
+        correlates,
         degradation,
+        flips,
         inference,
         projection,
         recovery,
+        restoration,
         separability,
         similarity,
         text,
@@ -55,7 +58,20 @@ def __getattr__(name: str) -> Registry[Metric]:
     )
     from engine.registry import Registry
 
-    modules = (degradation, inference, separability, similarity, projection, weights, calibration, recovery, text)
+    modules = (
+        degradation,
+        inference,
+        flips,
+        separability,
+        similarity,
+        projection,
+        weights,
+        calibration,
+        recovery,
+        restoration,
+        text,
+        correlates,
+    )
     found = Registry("measure", tuple(row for module in modules for row in module.ROWS))
     globals()[name] = found
     return found

@@ -233,6 +233,20 @@ def _sizes(where: str, study: str, stamp: str) -> pd.DataFrame:
     return tables.sizes(Path(where), study, problems=[])
 
 
+def recovery_lines(study: str) -> pd.DataFrame:
+    """Source-validation scores along every cycle of every run."""
+    return _recovery_lines(
+        str(store()), study, stamp([run.path / "metrics.jsonl" for run in record.runs(store(), study)])
+    )
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _recovery_lines(where: str, study: str, stamp: str) -> pd.DataFrame:
+    from analysis import tables
+
+    return tables.recovery_lines(Path(where), study, problems=[])
+
+
 def newer_levels(study: str, name: str) -> int:
     """How many finished levels are newer than a study-wide measure; 0 where that has not been made."""
     from analysis.measures import files
