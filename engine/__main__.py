@@ -422,6 +422,32 @@ def export(
 
 @app.command()
 @guarded
+def vocabulary(
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="bundled, a hub id or a folder with safetensors.")],
+    more: Annotated[list[Path] | None, typer.Argument(hidden=True)] = None,
+    text: Annotated[
+        list[Path] | None, typer.Option("--text", help="One or more files; .csv, .tsv, .jsonl and .parquet are tables.")
+    ] = None,
+    to: Annotated[Path, typer.Option("--to", help="A new folder.")] = ...,  # type: ignore[assignment]
+    column: Annotated[list[str] | None, typer.Option("--column", help="Column of tables; may be repeated.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Keep the embedding rows and tokenizer pieces that the given texts use."""
+    _quiet()
+    from engine.vocabulary import prune
+
+    found = prune(name, [*(text or []), *(more or [])], column or [], to)
+    why = ", ".join(f"{reason} {count:,}" for reason, count in found.reasons.items())
+    print(f"{found.texts:,} texts; their token ids map one to one")
+    print(f"rows {found.rows_before:,} -> {found.rows_after:,} ({why})")
+    print(
+        f"weight files {found.files_before / 1e6:.1f} MB -> {found.files_after / 1e6:.1f} MB: {found.bytes_saved / 1e6:.1f} MB saved"
+    )
+    print(f"written to {to}")
+
+
+@app.command()
+@guarded
 def doctor(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto", debug: Debug = False
 ) -> None:

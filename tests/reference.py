@@ -622,3 +622,19 @@ def unit_cosine(reference, weight):
 def jaccard(a, b):
     first, second = ({i for i, kept in enumerate(np.ravel(mask)) if kept} for mask in (a, b))
     return len(first & second) / len(first | second)
+
+
+def bpe_products(word: str, ranks: dict[tuple[str, str], int]) -> list[str]:
+    """Products of byte-pair encoding on a word, in order: each time every adjacent pair is looked at anew (M§2.5)."""
+    parts, products = list(word), []
+    while True:
+        best = None
+        for place in range(len(parts) - 1):
+            rank = ranks.get((parts[place], parts[place + 1]))
+            if rank is not None and (best is None or rank < best[0]):
+                best = (rank, place)
+        if best is None:
+            return products
+        place = best[1]
+        parts = [*parts[:place], parts[place] + parts[place + 1], *parts[place + 2 :]]
+        products.append(parts[place])
