@@ -398,16 +398,12 @@ def export(
     to: Annotated[Path, typer.Option("--to", help="A new folder.")],
     level: Annotated[float, typer.Option("--level", help="Sparsity of the level.")],
     store: Store = None,
-    compact: Annotated[bool, typer.Option("--compact", help="Structured models only.")] = False,
+    compact: Annotated[bool, typer.Option("--compact", help="Cut out removed heads and neurons.")] = False,
     debug: Debug = False,
 ) -> None:
     """Write a level as a Hugging Face folder with masks and a model card."""
-    from engine.config import ConfigError
-
     where = record.store_path(store)
     run = record.find_run(where, name)
-    if compact:
-        raise ConfigError([f"compact: needs a structured method (heads, neurons); {run.method} removes single weights"])
     study = _stored(where, run.study)
     from engine.export import export as write
     from engine.export import find_level
@@ -416,7 +412,8 @@ def export(
     _quiet()
     from engine.workbench import Workbench
 
-    write(run, level, to, Workbench.open(study), (where / run.study / "study.toml").read_text(encoding="utf-8"))
+    toml = (where / run.study / "study.toml").read_text(encoding="utf-8")
+    write(run, level, to, Workbench.open(study), toml, compact)
     print(f"written to {to}")
 
 

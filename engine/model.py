@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,8 +29,23 @@ ROBERTA_FAMILY = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert")
 
 
 @dataclass(frozen=True, slots=True)
+class Heads:
+    """What a block's attention must be told when it loses heads: paths relative to the block, the rest its attributes.
+
+    `size` holds the width of one head, `counts` the number of heads, `widths` their product. `further` names linear
+    maps, where a model has them, whose rows belong to heads although they are not prunable (DeBERTa's positions).
+    """
+
+    module: str
+    size: str
+    counts: tuple[str, ...]
+    widths: tuple[str, ...] = ()
+    further: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Architecture:
-    """One row: where the repeated blocks of a model type are, and its prunable maps by kind.
+    """One row: where the repeated blocks of a model type are, its prunable maps by kind, and its heads.
 
     `blocks` and the maps' paths are relative to the base model and to one block. `transposed` marks Conv1D, which
     stores I×O, `causal` models whose first token sees nothing else. `chains` names the maps whose units feed each other (for neighbour-aware criteria).
@@ -39,6 +54,7 @@ class Architecture:
     name: str
     blocks: str
     maps: Mapping[str, str]
+    heads: Heads
     transposed: bool = False
     causal: bool = False
     chains: tuple[tuple[str, str], ...] = field(default=(("value", "attention_output"), ("ffn_in", "ffn_out")))
@@ -72,17 +88,21 @@ _GPT2 = {
     "ffn_in": "mlp.c_fc",
     "ffn_out": "mlp.c_proj",
 }
+_BERT_HEADS = Heads("attention.self", "attention_head_size", ("num_attention_heads",), ("all_head_size",))
+_DEBERTA_HEADS = replace(_BERT_HEADS, further=("attention.self.pos_key_proj", "attention.self.pos_query_proj"))
+_DISTILBERT_HEADS = Heads("attention", "attention_head_size", ("n_heads",))
+_GPT2_HEADS = Heads("attn", "head_dim", ("num_heads",), ("split_size",))
 
 ARCHITECTURES: Registry[Architecture] = Registry(
     "architecture",
     (
-        Architecture("bert", "encoder.layer", _BERT),
-        Architecture("roberta", "encoder.layer", _BERT),
-        Architecture("xlm-roberta", "encoder.layer", _BERT),
-        Architecture("electra", "encoder.layer", _BERT),
-        Architecture("distilbert", "transformer.layer", _DISTILBERT),
-        Architecture("deberta-v2", "encoder.layer", _DEBERTA),
-        Architecture("gpt2", "h", _GPT2, transposed=True, causal=True, chains=(("ffn_in", "ffn_out"),)),
+        Architecture("bert", "encoder.layer", _BERT, _BERT_HEADS),
+        Architecture("roberta", "encoder.layer", _BERT, _BERT_HEADS),
+        Architecture("xlm-roberta", "encoder.layer", _BERT, _BERT_HEADS),
+        Architecture("electra", "encoder.layer", _BERT, _BERT_HEADS),
+        Architecture("distilbert", "transformer.layer", _DISTILBERT, _DISTILBERT_HEADS),
+        Architecture("deberta-v2", "encoder.layer", _DEBERTA, _DEBERTA_HEADS),
+        Architecture("gpt2", "h", _GPT2, _GPT2_HEADS, transposed=True, causal=True, chains=(("ffn_in", "ffn_out"),)),
     ),
 )
 

@@ -638,3 +638,40 @@ def bpe_products(word: str, ranks: dict[tuple[str, str], int]) -> list[str]:
         place = best[1]
         parts = [*parts[:place], parts[place] + parts[place + 1], *parts[place + 2 :]]
         products.append(parts[place])
+
+
+# --- heads and neurons (M§2, M§3) -----------------------------------------------------------------------------------
+
+
+def derivative(loss, step=1e-4) -> float:
+    """Of a function of one number, at 1, by central differences."""
+    return (loss(1 + step) - loss(1 - step)) / (2 * step)
+
+
+def unit_score(weight_scores, places, count, width, unit) -> float:
+    """Mean over every (matrix, axis, start) of the unit's rows or columns, entry by entry."""
+    values = []
+    for name, axis, start in places:
+        matrix = array(weight_scores[name])
+        for i in range(matrix.shape[0]):
+            for j in range(matrix.shape[1]):
+                if start + unit * width <= (i, j)[axis] < start + (unit + 1) * width:
+                    values.append(matrix[i, j])
+    return sum(values) / len(values)
+
+
+def select_units(scores, sparsity, least) -> list[list[bool]]:
+    """Remove one at a time: the lowest score, the later among equals, of a layer that has more than `least`."""
+    keep = [[True] * len(layer) for layer in scores]
+    total = math.floor(Fraction(str(sparsity)) * sum(map(len, scores)) + Fraction(1, 2))
+    for _ in range(total):
+        open_ = [
+            (scores[i][j], -i, -j)
+            for i in range(len(scores))
+            for j in range(len(scores[i]))
+            if keep[i][j] and sum(keep[i]) > least
+        ]
+        if open_:
+            _, i, j = min(open_)
+            keep[-i][-j] = False
+    return keep

@@ -482,6 +482,9 @@ def statistics(weight: torch.Tensor) -> dict:
 def test_every_row_keeps_the_contract(name):
     row, weight = CRITERIA[name], torch.randn(4, 6)
     needed = {key: value for key, value in statistics(weight).items() if key in row.needs}
+    if row.options.get("granularity") == "structured":  # collected and called by `stats.unit_scores`, tested there
+        assert row.needs in ({"mask_grad"}, {"unit_outputs"}) and set(row.options["units"]) <= {"head", "neuron", "ffn"}
+        return
     assert "weight" in row.needs
     assert row.needs - {"weight", "training"} == needed.keys()
     if "training" in row.needs:
@@ -511,6 +514,8 @@ def test_rows_of_the_table():
         "platon",
         "pins",
         "movement",
+        "taylor_structured",
+        "head_sensitivity",
     } == set(CRITERIA)
     assert CRITERIA["wanda"].options["allocation"] == "row"
     assert CRITERIA["lamp"].options["allocation"] == "lamp"

@@ -16,6 +16,10 @@ How a row of `CRITERIA` is called:
   (`lr`), and `state.scores()` when a mask is wanted. `options["update"]` says when in the step: `before_step` or
   `after_step` of the optimiser; `options["masking"]` which mode of M§2.1 the scores ask for.
 
+- with `options["granularity"] == "structured"` the row scores units and not weights: `stats.unit_scores` calls
+  `row.function` for each group of units with `mask_grad` (batches × units), or batch by batch with `unit_outputs`
+  (outputs, gradients, real tokens) and adds up; `options["units"]` names the kinds of units it ranks.
+
 `options["allocation"]` is the allocation that belongs to the criterion, where it is not global.
 """
 
@@ -205,6 +209,29 @@ CRITERIA: Registry[Entry] = Registry(
             formula=r"S = -\mathrm{lr} \sum_t w g",
             chosen="plain SGD on the scores, as in the paper's formula",
             options={"state": "Movement", "update": "before_step", "masking": "shadow"},
+        ),
+        Entry(
+            name="taylor_structured",
+            title="Taylor, heads and neurons",
+            what="Keeps the heads and FFN neurons whose removal would change the loss most, to first order.",
+            section="M§3",
+            source="Xu et al. 2022 (CAP), arXiv 2112.07198, released code; Michel et al. 2019, arXiv 1905.10650",
+            function=taylor_structured,
+            needs=frozenset({"mask_grad"}),
+            formula=r"\sum_b \left|\partial L_b / \partial \xi\right|, \text{ L2-normalised within each layer}",
+            options={"granularity": "structured", "units": ("head", "neuron")},
+        ),
+        Entry(
+            name="head_sensitivity",
+            title="Head sensitivity",
+            what="Keeps the heads and whole FFN blocks whose outputs the loss is most sensitive to, token by token.",
+            section="M§3",
+            source="Liang et al. 2021 (Super Tickets), arXiv 2105.12002",
+            function=head_sensitivity,
+            needs=frozenset({"unit_outputs"}),
+            formula=r"\sum_t \left|\langle \partial L / \partial o_t, o_t \rangle\right|",
+            chosen="heads and FFN blocks are ranked globally, separately, without a norm per layer; of a removed FFN block the first neuron stays",
+            options={"granularity": "structured", "units": ("head", "ffn")},
         ),
     ),
 )
