@@ -402,19 +402,11 @@ def export(
     debug: Debug = False,
 ) -> None:
     """Write a level as a Hugging Face folder with masks and a model card."""
-    where = record.store_path(store)
-    run = record.find_run(where, name)
-    study = _stored(where, run.study)
-    from engine.export import export as write
-    from engine.export import find_level
-
-    find_level(run, level)
+    run = record.find_run(record.store_path(store), name)
     _quiet()
-    from engine.workbench import Workbench
+    from engine.export import export as write
 
-    toml = (where / run.study / "study.toml").read_text(encoding="utf-8")
-    write(run, level, to, Workbench.open(study), toml, compact)
-    print(f"written to {to}")
+    print(f"written to {to}: {write(run, level, to, compact) / 1e6:.1f} MB")
 
 
 @app.command()
