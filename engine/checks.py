@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from engine import recipes
 from engine.config import ENDINGS, TASK_TYPES, CalibrationSection, MethodSection, TaskSection, TrainSection, validate
+from engine.criteria import CRITERIA
+from engine.plan import Plan, resolve
+from engine.recipes import CONTROLS
 from engine.tasks import TASKS
 
 # A method may change how it trains, not how much: every arm costs the same (M§4.7).
@@ -150,11 +152,13 @@ def _method_problems(methods: list[MethodSection], sections: dict[str, Any]) -> 
     pruning = 0
     for index, method in enumerate(methods):
         key = f"method[{index}]"
-        plan, found = recipes.resolve(method, key)
+        plan, found = resolve(method, key)
         problems += found
+        if plan and "train" in sections:
+            problems += _budget_problems(plan, sections["train"], key)
         pruning += plan is not None or bool(found)
         problems += _override_problems(method, key, sections)
-        if method.label in recipes.CONTROLS and method.recipe != method.label:
+        if method.label in CONTROLS and method.recipe != method.label:
             problems.append(f"{key}.name: must not be {method.label!r}, which every study has")
     labels = [method.label for method in methods]
     for label in dict.fromkeys(labels):
@@ -165,6 +169,16 @@ def _method_problems(methods: list[MethodSection], sections: dict[str, Any]) -> 
             "method: must have at least one [[method]] with a pruning recipe, such as recipe = 'magnitude' and levels = [0.5]"
         )
     return problems
+
+
+def _budget_problems(plan: Plan, train: TrainSection, key: str) -> Iterator[str]:
+    """What scores or learns while it trains needs updates to do it in."""
+    criterion = CRITERIA[plan.criterion.name]
+    if plan.axis != "sizes" and "training" in criterion.needs and not plan.epochs(1, train):
+        yield (
+            f"{key}.criterion.name: must not need training with train.retrain_epochs = 0, which only prunes; "
+            f"got {plan.criterion.name!r}"
+        )
 
 
 def _override_problems(method: MethodSection, key: str, sections: dict[str, Any]) -> list[str]:

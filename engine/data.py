@@ -375,6 +375,11 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def take(self, rows: np.ndarray) -> Encoded:
+        """Some of the examples."""
+        segments = None if self.segments is None else [self.segments[row] for row in rows]
+        return Encoded([self.tokens[row] for row in rows], self.targets[rows], self.pad, segments)
+
     def lengths(self) -> np.ndarray:
         """Tokens per example."""
         return np.array([len(tokens) for tokens in self.tokens], dtype=np.int64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from engine.weights import summary
 if TYPE_CHECKING:
     from torch import nn
 
-    from engine.runner import Context
+    from engine.context import Context
 
 
 def write_level(
@@ -28,18 +28,25 @@ def write_level(
     reference: dict[str, np.ndarray] | None,
     updates_done: int,
     keep: bool,
+    dense: dict[str, Any] | None = None,
 ) -> None:
-    """Everything that is measured on a finished level; `size.json` last."""
+    """Everything that is measured on a finished level; `size.json` last.
+
+    `reference` and `dense` are the dense model's matrices and sizes, which cosines and sparsities refer to.
+    """
     bench = context.bench
-    context.beat(context.done_before, f"evaluating {level.sparsity:.0%}", force=True)
+    context.beat(context.done_before, f"evaluating {level.path.name}", force=True)
+    arrays = masked.arrays()
+    removed = sum(int(array.size - array.sum()) for array in arrays.values())
+    facts = size(model, matrices(model), removed, dense)
+    facts |= {"updates": updates_done, "requested_sparsity": level.sparsity if level.asked else None}
     frame, encoded = bench.test
     scored = evaluate.score(model, bench.data.type, encoded, bench.data.labels, bench.handle)
     rows, details = evaluate.predictions(scored, frame)
     level.write_frame("predictions", rows)
     level.write_frame("details", details)
-    _log_scores(context, level, rows)
+    _log_scores(context, level.sparsity if level.asked else facts["sparsity_prunable"], rows)
     _write_activations(context, level, model)
-    arrays = masked.arrays()
     if arrays:
         level.write_masks(arrays)
     weights = {matrix.name: (matrix, matrix.weight_OI().float().cpu().numpy()) for matrix in masked.matrices}
@@ -48,13 +55,7 @@ def write_level(
         level.write_arrays(
             "weights", {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
         )
-    removed = sum(int(array.size - array.sum()) for array in arrays.values())
-    facts = size(model, matrices(model), removed)
-    facts |= {
-        "updates": updates_done,
-        "requested_sparsity": level.sparsity,
-        "latency_ms_batch32": latency_ms(model, encoded, bench.handle),
-    }
+    facts["latency_ms_batch32"] = latency_ms(model, encoded, bench.handle)
     facts |= {
         "bytes_weights": level_bytes(level, "weights.safetensors"),
         "bytes_masks": level_bytes(level, "masks.safetensors"),
@@ -68,13 +69,13 @@ def level_bytes(level: Level, name: str) -> int:
     return (level.path / name).stat().st_size if level.has(name) else 0
 
 
-def _log_scores(context: Context, level: Level, rows: pd.DataFrame) -> None:
+def _log_scores(context: Context, sparsity: float, rows: pd.DataFrame) -> None:
     """One line per language and split, for the live curves."""
     for (split, language), group in rows.groupby(["split", "language"], sort=False):
         context.log(
             "evaluation",
             0,
-            level=level.sparsity,
+            level=sparsity,
             split=split,
             language=language,
             value=float(group["score"].mean()),

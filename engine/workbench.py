@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,15 +16,14 @@ from engine import model as models
 from engine.config import CalibrationSection, ConfigError, Study
 from engine.data import Encoded, TaskData, encode, hash_order, load_task, probe_frame
 from engine.evaluate import test_frame
-from engine.recipes import Plan
+from engine.guidance import Teacher
+from engine.plan import Plan
 from engine.stats import calibration_rows
-from engine.trainer import VALIDATION_CAP, Settings, Teacher
+from engine.trainer import VALIDATION_CAP, Settings, updates
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import nn
-
-TEACHER_BYTES = 2 * 2**30
 
 
 @dataclass
@@ -70,11 +69,11 @@ class Workbench:
             found.get_input_embeddings().requires_grad_(False)
         return found.to(self.handle.device)
 
-    def settings(self, plan: Plan | None, overrides: dict[str, Any], dense: bool = False) -> Settings:
-        """The training settings of a cycle: dense fine-tuning, or retraining with the method's overrides."""
+    def settings(self, overrides: dict[str, Any], epochs: int) -> Settings:
+        """The training settings of a cycle of so many epochs, with a method's overrides."""
         train = self.study.override("train", overrides)
         return Settings(
-            epochs=train.epochs if dense else train.retrain_epochs,
+            epochs=epochs,
             batch_size=train.batch_size,
             learning_rate=train.learning_rate,
             weight_decay=train.weight_decay,
@@ -137,14 +136,16 @@ class Workbench:
         )
         return subset[rows]
 
-    def teacher(self, seed: int, dense: nn.Module) -> Teacher:
-        """The dense model's outputs on every training example, computed once per seed."""
+    def teacher(self, seed: int, dense: Callable[[], nn.Module]) -> Teacher:
+        """The outputs of the dense model, which `dense` loads, on every training example: computed once per seed."""
         if seed not in self.teachers:
-            width = dense.config.hidden_size + len(self.data.labels)
-            if 4 * width * len(self.train) > TEACHER_BYTES:
-                self.teachers.clear()
-            self.teachers[seed] = Teacher.of(dense, self.train, self.data.type, self.handle)
+            self.teachers.clear()  # runs go seed by seed
+            self.teachers[seed] = Teacher.of(dense(), self.train, self.data.type, self.handle)
         return self.teachers[seed]
+
+    def train_ids(self) -> pd.Series:
+        """The ids of the training examples, in their order."""
+        return self._train_frame["id"]
 
     def text_frame(self) -> pd.DataFrame:
         """Token, word, truncation and unknown counts per evaluated item (M§6.9), for `text.parquet`."""
@@ -189,30 +190,48 @@ class Workbench:
         }
 
     def verify(self, plans: Sequence[Plan]) -> None:
-        """Try every plan's patterns, bounds and levels on the real matrices, so that no mistake waits behind hours of training.
+        """Try every plan's patterns, bounds, levels and schedule on the real matrices, so that no mistake waits behind hours of training.
 
         Raises ConfigError with every problem. The counts do not depend on the scores, so magnitudes stand for any criterion.
         """
-        from engine import mask
-
         problems: list[str] = []
         model = self.pretrained(0)
         for plan in plans:
             try:
-                found = models.matrices(model, plan.include, plan.exclude)
-                names = [matrix.name for matrix in found]
-                floors, ceilings = (
-                    models.patterns_to_names(getattr(plan, key), names, key) for key in ("floors", "ceilings")
-                )
-                scores, keep = {matrix.name: matrix.weight_OI().abs() for matrix in found}, None
-                for level in plan.levels:
-                    keep = mask.select(scores, level, plan.allocation, keep, floors, ceilings)
+                self._try(plan, model)
             except ConfigError as error:
                 problems += [f"{plan.name}: {line}" for line in error.problems]
             except ValueError as error:
                 problems.append(f"method {plan.name}: {error}")
         if problems:
             raise ConfigError(problems)
+
+    def _try(self, plan: Plan, model: nn.Module) -> None:
+        from engine import mask
+
+        found = models.matrices(model, plan.include, plan.exclude)
+        names = [matrix.name for matrix in found]
+        floors, ceilings = (models.patterns_to_names(getattr(plan, key), names, key) for key in ("floors", "ceilings"))
+        scores, keep = {matrix.name: matrix.weight_OI().abs() for matrix in found}, None
+        for number, level in enumerate(plan.levels, start=1):
+            self._try_schedule(plan, number)
+            if not plan.kinds:
+                nested = keep if plan.path == "iterative" else None
+                keep = mask.select(scores, level, plan.allocation, nested, floors, ceilings)
+
+    def _try_schedule(self, plan: Plan, number: int) -> None:
+        """A criterion that averages over windows must have a complete one before its last mask is chosen."""
+        window = plan.criterion.parameters.get("window")
+        if window is None:
+            return
+        total = updates(len(self.train), self.settings({}, plan.epochs(number, self.study.train)))
+        if total < int(window):
+            raise ConfigError(
+                [
+                    f"criterion.window: must be at most {total}, the updates of the level {plan.levels[number - 1]:g}, or its schedule "
+                    f"cannot reach it; got {window}"
+                ]
+            )
 
 
 def _refuse_several_processes() -> None:

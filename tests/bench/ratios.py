@@ -108,35 +108,52 @@ def _workbench() -> tuple[object, ...]:
 
 def steps() -> Iterator[Row]:
     """Masked training steps with objectives against the plain step of the same precision."""
-    from engine import trainer
+    from engine import guidance, trainer
+    from engine.criteria import CRITERIA
+    from engine.masked import Masked
     from engine.objectives import OBJECTIVES
-    from engine.recipes import Part
+    from engine.plan import Part
+    from engine.pruning import Gradual, Pruning
 
     model, kind, encoded, masked, accelerator = _workbench()
     settings = trainer.Settings(1, 32, 1e-5, 0.01, 0.1, 1.0, 8, 5)
     rows = np.arange(32)
     handle = accelerator("cpu", "auto", False)
-    teacher = trainer.Teacher.of(model, encoded, kind, handle)
-    reference = {matrix.name: matrix.weight_OI().clone() for matrix in masked.matrices}
+    teacher = guidance.Teacher.of(model, encoded, kind, handle)
+    reference = guidance.reference_weights(model, masked.matrices)
     optimizer = trainer.make_optimizer(model, settings)
     model.train()
 
-    def step(objective: trainer.Objective, mask: object, how: object) -> Callable[[], object]:
-        return lambda: trainer._step(model, kind, encoded, rows, settings, objective, mask, how, optimizer, 0, 10, 1)
+    def step(guide: guidance.Guidance, pruning: Pruning, how: object) -> Callable[[], object]:
+        return lambda: trainer._step(
+            model, kind, encoded, rows, settings, guide, pruning, how, optimizer, 0, 10, 1
+        )  # fmt: skip
 
-    from engine.masked import Masked
+    def part(name: str) -> Part:
+        return Part(name, OBJECTIVES[name].defaults())
 
-    plain = step(trainer.Objective(Part("none", {})), Masked([]), handle)
-    masked.set({matrix.name: torch.rand(matrix.weight_OI().shape) > 0.5 for matrix in masked.matrices})
-    for name, budget in (("none", 1.03), ("alignreg_cosine", 1.05), ("sdp_cc", 1.05)):
-        part = Part(name, OBJECTIVES[name].defaults())
-        objective = trainer.Objective(
-            part, teacher if name == "sdp_cc" else None, reference if name == "alignreg_cosine" else None
-        )
-        mine, other = medians(step(objective, masked, handle), plain)
+    nothing = guidance.Guidance(part("none"))
+    plain = step(nothing, Pruning(Masked([])), handle)
+    masks = {matrix.name: torch.rand(matrix.weight_OI().shape) > 0.5 for matrix in masked.matrices}
+    masked.set(masks)
+    pins = CRITERIA["pins"]
+    state = pins.function(**pins.defaults())
+    shared = (model, encoded, kind, handle)
+    own = guidance.SelfRegularised(part("self_regularised"), *shared, np.arange(32), lambda rows: 0.0, True)
+    own.logits = teacher.logits
+    cap = guidance.Contrasted(part("cap"), *shared, teacher=teacher, pretrained=lambda: teacher, iterative=True)
+    cases = (
+        ("none", nothing, Pruning(masked), 1.03),
+        ("alignreg_cosine", guidance.Anchored(part("alignreg_cosine"), reference), Pruning(masked), 1.05),
+        ("sdp_cc", guidance.Distilled(part("sdp_cc"), teacher), Pruning(masked), 1.05),
+        ("pins", own, Gradual(masked, pins, state, lambda *_: masks, lambda _: 0.5, [10**9]), 1.10),
+        ("cap", cap, Pruning(masked), 1.15),
+    )
+    for name, guide, pruning, budget in cases:
+        mine, other = medians(step(guide, pruning, handle), plain)
         yield Row(f"masked training step, {name}", "plain step, same precision", mine / other, budget)
     full = accelerator("cpu", "fp32", False)
-    mine, other = medians(plain, step(trainer.Objective(Part("none", {})), Masked([]), full))
+    mine, other = medians(plain, step(nothing, Pruning(Masked([])), full))
     yield Row(f"training step, precision auto ({handle.mixed_precision})", "fp32 step", mine / other, 0.5)
 
 

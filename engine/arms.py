@@ -1,0 +1,396 @@
+"""The kinds of runs: the dense model, the dense model trained on, and an arm of any method (M§4.7).
+
+An arm visits its levels in order. On an iterative path every level goes on from the one before, on an independent one
+every level is a training of its own; in both, a cycle is the same loop, and what differs stands in its `Pruning` and its
+`Guidance`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from engine import evaluate, mask
+from engine.config import ConfigError
+from engine.criteria import CRITERIA
+from engine.data import hash_order
+from engine.guidance import Anchored, Contrasted, Distilled, Guidance, SelfRegularised, Teacher, reference_weights
+from engine.levels import write_level
+from engine.masked import Masked
+from engine.model import matrices, patterns_to_names
+from engine.objectives import OBJECTIVES
+from engine.plan import Part, Plan, longest_arm
+from engine.pruning import Gates, Gradual, Pruning, Revival, renewal_points
+from engine.record import Level, RecordError, Run
+from engine.schedule import SCHEDULES
+from engine.selection import Selector
+from engine.trainer import Hooks, Progress, RunError, run_cycle, updates
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from engine.context import Context
+
+KEEP_BYTES = 2 * 10**9  # keep every level's weights while a run stays below this (DESIGN: store sizes)
+OWN_DENSE = 0  # the cycle of a dense fine-tuning
+RAMP = ("initial", "warmup", "cooldown")  # what schedule functions take; their other parameters are for the loop
+NEAR = 0.02  # rounding within rows and patterns moves a measured sparsity this far at most
+
+
+def dense(context: Context) -> None:
+    """Fine-tune the pretrained checkpoint on the source languages and keep the best by source validation."""
+    bench = context.bench
+    model = bench.pretrained(context.run.seed)
+    epochs = bench.study.train.epochs
+    context.total = max(1, updates(len(bench.train), bench.settings({}, epochs)))
+    found = context.load()
+    masked = Masked(matrices(model))
+    if epochs:
+        progress = found[1] if found else None
+        _cycle(
+            context,
+            model,
+            Pruning(masked),
+            Guidance(Part("none", {})),
+            OWN_DENSE,
+            0.0,
+            epochs,
+            progress,
+            keep_best=True,
+        )
+    write_level(context, context.run.level(0.0), model, masked, None, updates_done=context.done_before, keep=True)
+
+
+def dense_continued(context: Context) -> None:
+    """Train the dense model on for as many cycles as the longest arm, at sparsity 0."""
+    bench = context.bench
+    dense_ = Dense.of(context)
+    model = dense_.model(context)
+    masked = Masked(matrices(model))
+    epochs = bench.study.train.retrain_epochs
+    cycles = longest_arm(bench.study) if epochs else 1
+    per_cycle = updates(len(bench.train), bench.settings({}, epochs))
+    context.total = max(1, cycles * per_cycle)
+    start, progress = _resume(context, model)
+    for number in range(start, cycles + 1):
+        _cycle(context, model, Pruning(masked), Guidance(Part("none", {})), number, 0.0, epochs, progress)
+        progress = None
+        total = dense_.updates + number * per_cycle
+        level = context.run.level(0.0, f"-u{total}")
+        write_level(context, level, model, masked, dense_.reference, updates_done=total, keep=False)
+        _boundary(context, model, number + 1)
+
+
+def method(context: Context) -> None:
+    """Visit the values of the arm's axis in order: prune, train, measure."""
+    arm = Arm.of(context)
+    plan, bench, device = arm.plan, context.bench, context.bench.handle.device
+    epochs = [plan.epochs(number, bench.study.train) for number in range(1, len(plan.values) + 1)]
+    sizes = [updates(len(bench.train), bench.settings(arm.overrides, count)) for count in epochs]
+    per_level = updates(len(bench.train), bench.settings(arm.overrides, bench.study.train.retrain_epochs))
+    context.total = max(1, sum(sizes) + arm.own_dense_updates)
+    at, progress = context.load() or (OWN_DENSE if arm.own_dense_updates else 1, None)
+    if at == OWN_DENSE:
+        arm.fine_tune(progress)
+        at, progress = 1, None
+    for number, value in enumerate(plan.values, start=1):
+        if number < at:
+            continue
+        inner = progress if progress is not None and progress.step else None
+        boundary = None if inner else progress
+        progress = None
+        arm.begin(number, boundary)
+        context.beat(context.done_before, f"scoring for {plan.folders[number - 1]}", force=True)
+        total = sizes[number - 1]
+        pruning = arm.pruning(number, value, total, inner is not None)
+        guidance = arm.guidance()
+        if boundary is not None and plan.path == "iterative":
+            guidance.load(boundary.part("guidance", device))
+        guidance.cycle_begins(total, value if plan.axis == "levels" else 1.0, arm.target(number, value, total))
+        _cycle(context, arm.model, pruning, guidance, number, value, epochs[number - 1], inner, arm.overrides)
+        guidance.cycle_done()
+        arm.check(value)
+        keep = value in plan.keep_weights if plan.keep_weights is not None else _room(arm.model, plan, number)
+        spent = arm.dense.updates + number * per_level
+        level = context.run.level_at(plan.axis, value)
+        write_level(context, level, arm.model, arm.masked, arm.dense.reference, spent, keep, arm.dense.sizes)
+        _boundary(context, arm.model, number + 1, pruning, guidance)
+
+
+KINDS: dict[str, Callable[[Context], None]] = {"dense": dense, "dense_continued": dense_continued}
+
+
+# -- what an arm consists of -----------------------------------------------------------------------------------------
+
+
+@dataclass
+class Dense:
+    """The study's dense model of one seed: its weights, those of its matrices as arrays, updates, and sizes."""
+
+    level: Level
+    updates: int
+    reference: dict[str, np.ndarray]
+    sizes: dict[str, Any]
+
+    @classmethod
+    def of(cls, context: Context) -> Dense:
+        """Read the finished dense run; refuse to start before it is there."""
+        run = Run(context.run.path.parent / f"dense-s{context.run.seed}")
+        status = run.status()
+        if not status or status["state"] != "done":
+            raise RecordError(
+                f"{run.study}/{run.name}: must be done before {context.run.name} can start; it is {run.state()}"
+            )
+        level = run.level(0.0)
+        facts = level.size()
+        found = cls(level, int(facts["updates"]), {}, facts)
+        model = found.model(context)
+        found.reference = {m.name: m.weight_OI().float().cpu().numpy().copy() for m in matrices(model)}
+        return found
+
+    def model(self, context: Context) -> nn.Module:
+        """A fresh model with the dense weights."""
+        model = context.bench.pretrained(context.run.seed)
+        weights = self.level.arrays("weights")
+        model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+        return model
+
+
+@dataclass
+class Arm:
+    """A method's run while it lasts: the network, its masks, and what they are compared with."""
+
+    context: Context
+    plan: Plan
+    overrides: dict[str, Any]
+    dense: Dense
+    model: nn.Module
+    masked: Masked
+    _guide: Guidance | None = None
+
+    @classmethod
+    def of(cls, context: Context) -> Arm:
+        """From the job's plan; patterns are spelled out on the real matrices."""
+        plan, section = context.job.plan, context.job.method
+        if plan is None or section is None:
+            raise ConfigError([f"RUN: {context.job.name} has no plan in this study"])
+        dense_ = Dense.of(context)
+        model = dense_.model(context)
+        found = matrices(model, plan.include, plan.exclude)
+        names = [matrix.name for matrix in found]
+        floors, ceilings = (patterns_to_names(getattr(plan, key), names, key) for key in ("floors", "ceilings"))
+        plan = replace(plan, floors=floors, ceilings=ceilings)
+        return cls(context, plan, dict(section.train), dense_, model, Masked(found))
+
+    # -- the dense stage of a method that changes it ------------------------------------------------------------------
+
+    @property
+    def own_dense_updates(self) -> int:
+        """Updates of a dense fine-tuning of its own, for objectives that act before the first mask (M§4.1)."""
+        bench = self.context.bench
+        if not self.plan.objective.parameters.get("before_mask"):
+            return 0
+        return updates(len(bench.train), bench.settings(self.overrides, bench.study.train.epochs))
+
+    def fine_tune(self, progress: Progress | None) -> None:
+        """Fine-tune as the study's dense run does, but under the objective, towards the pretrained weights."""
+        context, epochs = self.context, self.context.bench.study.train.epochs
+        self._use(context.bench.pretrained(context.run.seed))
+        guidance = Anchored(self.plan.objective, reference_weights(self.model, self.masked.matrices))
+        pruning = Pruning(self.masked)
+        _cycle(context, self.model, pruning, guidance, OWN_DENSE, 0.0, epochs, progress, self.overrides, keep_best=True)
+        _boundary(context, self.model, 1)
+
+    # -- one level ------------------------------------------------------------------------------------------------------
+
+    def begin(self, number: int, boundary: Progress | None) -> None:
+        """Bring the network to where the cycle of a level starts; `boundary` is a checkpoint made between two cycles."""
+        afresh = self.plan.path == "independent" or number == 1
+        if afresh and not (number == 1 and self.own_dense_updates):
+            self._use(self._start(number))
+        if boundary is None or self.plan.path == "independent":
+            return
+        self.model.load_state_dict(boundary.part("model", self.context.bench.handle.device))
+        masks = boundary.part("mask", self.context.bench.handle.device)
+        if masks:
+            self.masked.set(masks)
+
+    def _start(self, number: int) -> nn.Module:
+        bench, plan = self.context.bench, self.plan
+        if plan.axis == "sizes":
+            from engine import structured
+
+            return structured.shrink(bench.pretrained(self.context.run.seed), plan.values[number - 1])
+        return self.dense.model(self.context) if plan.start == "dense" else bench.pretrained(self.context.run.seed)
+
+    def _use(self, model: nn.Module) -> None:
+        self.model = model
+        self.masked = Masked(matrices(model, self.plan.include, self.plan.exclude))
+
+    def target(self, number: int, value: float, total: int) -> Callable[[int], float]:
+        """Update → sparsity in the cycle of a level (0 to 1 where the sparsity is an outcome)."""
+        plan = self.plan
+        schedule = SCHEDULES[plan.schedule.name]
+        if "levels" in schedule.needs or plan.axis == "sizes" or total == 0:
+            return lambda done: value
+        ramp = {key: value for key, value in plan.schedule.parameters.items() if key in RAMP}
+        before, final = ramp.pop("initial", 0.0), value
+        if plan.path == "iterative" and number > 1:
+            before = plan.values[number - 2]
+        if plan.axis == "strength":
+            before, final = 0.0, 1.0
+        assert schedule.function is not None
+        function = schedule.function
+        return lambda done: float(function(done, total, before, final, **ramp))
+
+    def pruning(self, number: int, value: float, total: int, resumed: bool) -> Pruning:
+        """What happens to the masks in this cycle; a mask that comes before the first update is set here."""
+        plan = self.plan
+        schedule, criterion = SCHEDULES[plan.schedule.name], CRITERIA[plan.criterion.name]
+        if plan.axis == "sizes":
+            return Pruning(self.masked)
+        target = self.target(number, value, total)
+        learns = "training" in criterion.needs
+        state = criterion.function(**plan.criterion.parameters) if learns and criterion.function else None
+        if plan.axis == "strength":
+            return Gates(self.masked, state, value, target)
+        choose = self._choose()
+        lifts = bool(schedule.options.get("lifts"))
+        if lifts or target(0) == value:
+            nested = plan.path == "iterative" and not lifts
+            if not resumed:
+                self.masked.set(choose(None, value, self.masked.masks_OI() if nested else None))
+            return (
+                Revival(self.masked, choose, target, plan.schedule.parameters["l1"]) if lifts else Pruning(self.masked)
+            )
+        points = renewal_points(plan.schedule.parameters, total, regrows=learns)
+        return Gradual(self.masked, criterion, state, choose, target, points)
+
+    def _choose(self) -> Callable[..., dict[str, Tensor]]:
+        """Scores → masks on the network (a rewinding arm: on the dense one), saying in the log what is remarkable."""
+        context, plan = self.context, self.plan
+        section = context.job.method
+        rows = context.bench.calibration(section.calibration if section else {})
+        model = self.dense.model(context) if plan.rewind else self.model
+        selector = Selector(
+            plan, model, matrices(model, plan.include, plan.exclude), context.bench, rows, context.run.seed
+        )
+
+        def choose(scores: Any, level: float, keep: Any) -> dict[str, Tensor]:
+            masks, remarks = selector.choose(scores, level, keep)
+            for text in remarks:
+                context.run.say(text)
+                context.log("event", 0, level=level, text=text)
+            return masks
+
+        return choose
+
+    def guidance(self) -> Guidance:
+        """The objective with what it compares with: kept over an iterative path, made anew for a new network."""
+        if self._guide is None or self.plan.path == "independent":
+            self._guide = self._build()
+        return self._guide
+
+    def _build(self) -> Guidance:
+        part, context, bench = self.plan.objective, self.context, self.context.bench
+        needs = OBJECTIVES[part.name].needs
+        shared = (part, self.model, bench.train, bench.data.type, bench.handle)
+        iterative = self.plan.path == "iterative"
+        if "banks" in needs:
+            return Contrasted(
+                *shared, teacher=self._teacher(), pretrained=self._pretrained_teacher, iterative=iterative
+            )
+        if "latest_teacher" in needs:
+            order = hash_order(bench.train_ids())
+            return SelfRegularised(*shared, order=order, score=self._held_out_score, iterative=iterative)
+        if needs & {"teacher_logits", "teacher_states"}:
+            return Distilled(part, self._teacher())
+        if "reference" in needs:
+            finetuned = part.parameters["reference"] == "finetuned"
+            source = self.dense.model(context) if finetuned else bench.pretrained(context.run.seed)
+            return Anchored(part, reference_weights(source, self.masked.matrices))
+        return Guidance(part)
+
+    def _teacher(self) -> Teacher:
+        return self.context.bench.teacher(self.context.run.seed, lambda: self.dense.model(self.context))
+
+    def _pretrained_teacher(self) -> Teacher:
+        bench = self.context.bench
+        return Teacher.of(bench.pretrained(self.context.run.seed), bench.train, bench.data.type, bench.handle)
+
+    def _held_out_score(self, rows: np.ndarray) -> float:
+        bench = self.context.bench
+        found = evaluate.score(self.model, bench.data.type, bench.train.take(rows), bench.data.labels, bench.handle)
+        self.model.train()
+        return float(found.score.mean())
+
+    def check(self, value: float) -> None:
+        """Refuse to call a level done that its schedule did not reach (units may fall short, which the log says)."""
+        masks = self.masked.masks_OI()
+        if self.plan.axis != "levels" or self.plan.kinds:
+            return
+        found = mask.measured(masks) if masks else 0.0
+        if abs(found - value) > NEAR:
+            name = self.plan.schedule.name
+            raise RunError(
+                f"method.schedule: {name} must reach {value:g} within the cycle's updates; it reached {found:g}"
+            )
+
+
+def _cycle(
+    context: Context, model: nn.Module, pruning: Pruning, guidance: Guidance, number: int, value: float, epochs: int,
+    progress: Progress | None = None, overrides: dict[str, Any] | None = None, keep_best: bool = False,
+) -> None:  # fmt: skip
+    """Train one cycle; `number` 0 is a dense fine-tuning, k the one that ends in level k."""
+    bench, run = context.bench, context.run
+    settings = bench.settings(overrides or {}, epochs)
+    size = updates(len(bench.train), settings)
+
+    def score() -> float:
+        found = evaluate.score(model, bench.data.type, bench.validation, bench.data.labels, bench.handle)
+        return float(found.score.mean())
+
+    hooks = Hooks(
+        log=lambda kind, step, **facts: context.log(kind, step, **{"level": value, "cycle": number, **facts}),
+        beat=lambda step, _: context.beat(context.done_before + step, f"training at {value:g}"),
+        save=lambda state: context.save(state, number),
+        score=score,
+    )
+    run.say(f"cycle {number}: {size} updates at {value:g}")
+    run_cycle(
+        model, bench.data.type, bench.train, settings, guidance, pruning, bench.handle, hooks, run.seed, number, progress, keep_best
+    )  # fmt: skip
+    context.done_before += size
+
+
+def _boundary(
+    context: Context, model: nn.Module, cycle: int, pruning: Pruning | None = None, guidance: Guidance | None = None
+) -> None:
+    """Checkpoint between cycles: weights and masks, and what an objective gathered; every cycle has a fresh optimiser."""
+    tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
+    if pruning is not None:
+        tensors |= {f"mask/{name}": mask_ for name, mask_ in (pruning.masked.masks_OI() or {}).items()}
+    if guidance is not None:
+        tensors |= {f"guidance/{name}": value for name, value in guidance.tensors().items()}
+    context.save(Progress(0, tensors), cycle)
+
+
+def _resume(context: Context, model: nn.Module) -> tuple[int, Progress | None]:
+    """(cycle to go on with, its progress or None at a cycle's start); puts the checkpoint's weights into the model."""
+    found = context.load()
+    if found is None:
+        return 1, None
+    cycle, progress = found
+    weights = {k.removeprefix("model/"): v for k, v in progress.tensors.items() if k.startswith("model/")}
+    model.load_state_dict(weights)
+    return cycle, progress if progress.step else None
+
+
+def _room(model: nn.Module, plan: Plan, number: int) -> bool:
+    """Keep every level's weights while all of them fit the limit, else those of the last level."""
+    size = 4 * sum(parameter.numel() for parameter in model.parameters())
+    return size * len(plan.values) <= KEEP_BYTES or number == len(plan.values)
