@@ -396,7 +396,7 @@ def _row(row: Any) -> dict[str, Any]:
 def export(
     name: RunName,
     to: Annotated[Path, typer.Option("--to", help="A new folder.")],
-    level: Annotated[float, typer.Option("--level", help="Sparsity of the level.")],
+    level: Annotated[str, typer.Option("--level", help="Its sparsity, or its folder such as strength-4 or size-0.1.")],
     store: Store = None,
     compact: Annotated[bool, typer.Option("--compact", help="Cut out removed heads and neurons.")] = False,
     debug: Debug = False,

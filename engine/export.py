@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 MASKS = "masks.safetensors"
 
 
-def export(run: Run, sparsity: float, target: Path, compact: bool = False) -> int:
+def export(run: Run, wanted: float | str, target: Path, compact: bool = False) -> int:
     """Write the folder for one level of a run and return its bytes; a refused or failed export leaves nothing behind.
 
     Refuses a target that holds anything, a level without weights, and `compact` for a level whose masks remove no
     head or neuron as a whole.
     """
-    level, base, toml = find_level(run, sparsity), base_of(run), _study(run)
+    level, base, toml = find_level(run, wanted), base_of(run), _study(run)
     with new_folder(target) as folder:
         model = level_model(run, level)
         if compact:
@@ -58,16 +58,28 @@ def export(run: Run, sparsity: float, target: Path, compact: bool = False) -> in
     return sum(path.stat().st_size for path in target.iterdir())
 
 
-def find_level(run: Run, sparsity: float) -> Level:
-    """The finished level of a run with this sparsity and with weights; else an error that lists the choices."""
-    with_weights = [level for level in run.levels() if level.has("weights.safetensors")]
-    for level in with_weights:
-        if abs(level.sparsity - sparsity) < 5e-5:
-            return level
-    choices = ", ".join(f"{level.sparsity:g}" for level in with_weights) or "none: no level kept its weights"
+def find_level(run: Run, level: float | str) -> Level:
+    """The finished level of a run with weights: by its sparsity, or by its folder's name (`strength-4`, `size-0.1`).
+
+    Raises RecordError with the choices.
+    """
+    with_weights = [found for found in run.levels() if found.has("weights.safetensors")]
+    for found in with_weights:
+        if found.path.name == level or _is(found.sparsity, level):
+            return found
+    names = [f"{found.sparsity:g}" if found.asked else found.path.name for found in with_weights]
+    choices = ", ".join(names) or "none: no level kept its weights"
     raise RecordError(
-        f"level: must be one of {choices}; got {sparsity:g} (method.keep_weights says which levels keep theirs)"
+        f"level: must be one of {choices}; got {level} (method.keep_weights says which levels keep theirs)"
     )
+
+
+def _is(sparsity: float, level: float | str) -> bool:
+    """Do the four decimals that name a level agree?"""
+    try:
+        return abs(sparsity - float(level)) < 5e-5
+    except ValueError:
+        return False
 
 
 def level_model(run: Run, level: Level) -> nn.Module:

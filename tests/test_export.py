@@ -14,7 +14,7 @@ import transformers
 from engine import config, runner, structured
 from engine.__main__ import _copy
 from engine.config import ConfigError
-from engine.export import apply_masks, export
+from engine.export import apply_masks, export, find_level
 from engine.masked import Masked
 from engine.model import matrices
 from engine.record import Level, RecordError, Run, read_arrays
@@ -99,6 +99,18 @@ def test_an_exported_folder_is_a_model_for_a_study(finished: Run, tiny_study, tm
     assert dense.size()["updates"] == 0 and list(bench.data.labels) == again.config()["labels"]
 
 
+def test_a_level_of_another_axis_goes_by_its_folder(finished: Run, tmp_path: Path) -> None:
+    """On the axes strength and size the sparsity is an outcome: the folder's name finds the level, and so does that."""
+    shutil.copytree(finished.path.parent, tmp_path / "store" / "tiny")
+    run = Run(tmp_path / "store" / "tiny" / finished.name)
+    run.level(0.9).path.rename(run.level_at("strength", 4.0).path)
+    assert find_level(run, "strength-4") == find_level(run, 0.9) == run.level_at("strength", 4.0)
+    with pytest.raises(RecordError, match=r"level: must be one of strength-4; got strength-5"):
+        find_level(run, "strength-5")
+    export(run, "strength-4", tmp_path / "out")
+    assert "at 90% sparsity" in (tmp_path / "out" / "README.md").read_text()
+
+
 def test_masks_on_a_fresh_checkpoint(finished: Run, tiny_checkpoint: Path, tmp_path: Path) -> None:
     export(finished, 0.9, tmp_path / "out")
     masks = finished.level(0.9).masks()
@@ -124,6 +136,8 @@ def test_masks_on_a_fresh_checkpoint(finished: Run, tiny_checkpoint: Path, tmp_p
 def test_refusals_leave_nothing(finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RecordError, match=r"level: must be one of 0.9; got 0.5"):
         export(finished, 0.5, tmp_path / "other")
+    with pytest.raises(RecordError, match=r"level: must be one of 0.9; got half"):
+        export(finished, "half", tmp_path / "other")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "file").write_text("kept")
     with pytest.raises(ConfigError, match="must be a new or empty folder"):
