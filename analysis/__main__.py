@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from engine.record import RecordError, atomic
+from engine.record import RecordError, atomic, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -149,6 +149,27 @@ def measure(
     problems = measures.measure(store, study, wish, workers, lambda line: print(line, flush=True))
     if problems:
         raise fail(problems, 1)
+
+
+@app.command()
+@guarded
+def claims(
+    store: Store,
+    study: StudyName,
+    to: Annotated[Path | None, typer.Option("--to", help="Write the outcome as JSON to this file.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Test what the papers claim on a study with the arms of engine/demo/claims.toml, and print the board."""
+    import datetime
+
+    from analysis import claims as board
+
+    outcome = {"date": datetime.date.today().isoformat(), **board.board(store, study)}
+    print(board.markdown(outcome))
+    if to is not None:
+        if not to.parent.is_dir():
+            raise RecordError(f"--to: must be a file in a folder that exists; got {to}")
+        write_json(to, outcome)
 
 
 @app.command()

@@ -92,10 +92,10 @@ class Evidence:
 
     def gap_growth(self, a: str, b: str, high: float, low: float) -> Interval:
         """How much larger the gap a − b is at the higher level."""
-        gaps = [
+        at_high, at_low = (
             self.mean_score(self.state(a, level)) - self.mean_score(self.state(b, level)) for level in (high, low)
-        ]
-        return inference.paired_bootstrap(*gaps, self.seed)
+        )
+        return inference.paired_bootstrap(at_high, at_low, self.seed)
 
     def per_seed(self, frame: pd.DataFrame, column: str, a: tuple[str, float], b: tuple[str, float]) -> Interval:
         """Mean over seeds of a − b with Student's interval, of a column averaged within each seed."""
@@ -178,8 +178,10 @@ def _extra_drop(evidence: Evidence) -> Interval:
     items, state = evidence.items, evidence.state("magnitude", 0.9)
     assert items.dense is not None
     dense = items.dense.on(state.seeds)
-    drops = [evidence.mean_score(dense, which) - evidence.mean_score(state, which) for which in ("zero-shot", "source")]
-    return inference.paired_bootstrap(*drops, evidence.seed)
+    others, source = (
+        evidence.mean_score(dense, which) - evidence.mean_score(state, which) for which in ("zero-shot", "source")
+    )
+    return inference.paired_bootstrap(others, source, evidence.seed)
 
 
 def _language_spread(evidence: Evidence) -> Interval:
@@ -240,7 +242,9 @@ def _has(evidence: Evidence, method: str) -> bool:
     return any(name == method for name, _ in evidence.items.states)
 
 
-def _gap(a: str, b: str, level: float, which: str = "zero-shot", other: float | None = None) -> Callable[[Evidence], Interval]:
+def _gap(
+    a: str, b: str, level: float, which: str = "zero-shot", other: float | None = None
+) -> Callable[[Evidence], Interval]:
     return lambda evidence: evidence.gap((a, level), (b, level if other is None else other), which)
 
 
@@ -248,9 +252,13 @@ def _growth(a: str, b: str, high: float, low: float) -> Callable[[Evidence], Int
     return lambda evidence: evidence.gap_growth(a, b, high, low)
 
 
-def _seeds(table: str, column: str, a: str, b: str, level: float, sign: int = 1, other: float | None = None) -> Callable[[Evidence], Interval]:
+def _seeds(
+    table: str, column: str, a: str, b: str, level: float, sign: int = 1, other: float | None = None
+) -> Callable[[Evidence], Interval]:
     def measure(evidence: Evidence) -> Interval:
-        mean, low, high = evidence.per_seed(getattr(evidence, table), column, (a, level), (b, level if other is None else other))
+        mean, low, high = evidence.per_seed(
+            getattr(evidence, table), column, (a, level), (b, level if other is None else other)
+        )
         return (mean, low, high) if sign > 0 else (-mean, -high, -low)
 
     return measure
@@ -282,7 +290,9 @@ CAP = "CAP (Xu et al. 2022)"
 POINTS, TAU = "points", "correlation"
 
 
-def _row(name: str, paper: str, what: str, control: str, unit: str, measure: Callable[[Evidence], Interval], view: str) -> Claim:
+def _row(
+    name: str, paper: str, what: str, control: str, unit: str, measure: Callable[[Evidence], Interval], view: str
+) -> Claim:
     return Claim(name, paper, what, control, unit, measure, view)
 
 
@@ -398,3 +408,24 @@ def _outcome(claim: Claim, evidence: Evidence) -> dict[str, Any]:
     if np.isnan([effect, low, high]).any():
         return {**row, "effect": None, "low": None, "high": None, "verdict": "not tested", "why": "no number came out"}
     return {**row, "effect": effect, "low": low, "high": high, "verdict": verdict(low, high)}
+
+
+def markdown(outcome: Mapping[str, Any]) -> str:
+    """The board as a Markdown table, for LAB.md."""
+    lines = ["| paper | direction | effect (95%) | control | verdict |", "|---|---|---|---|---|"]
+    for row in outcome["rows"]:
+        effect = f"{number(row, 'effect')} ({number(row, 'low')} to {number(row, 'high')}) {row['unit']}"
+        shown = effect if row["effect"] is not None else f"– ({row['why']})"
+        lines.append(
+            f"| {row['paper'].split(' (')[0]} | {row['what']} | {shown} | {row['control']} | {row['verdict']} |"
+        )
+    return "\n".join(lines)
+
+
+def number(row: Mapping[str, Any], key: str) -> str:
+    """A number of a row in its unit, signed; points are hundredths of an accuracy."""
+    value = row[key]
+    if value is None or not np.isfinite(value):
+        return "∞" if key == "high" else "−∞"
+    text = f"{100 * value:+.1f}" if row["unit"] == POINTS else f"{value:+.3g}"
+    return text.replace("-", "−")

@@ -366,7 +366,9 @@ def probing(store: Path, study: str, problems: Problems = None) -> pd.DataFrame:
             if level.has("probing.parquet"):
                 with tolerated(f"{study}/{run.name}/{level.path.name}", problems):
                     frames.append(_with_facts(level.frame("probing"), facts))
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*KEYS, "updates", "step", *PROBING])
+    return (
+        pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*KEYS, "updates", "step", *PROBING])
+    )
 
 
 def _outcomes(run: Run, config: dict[str, Any]) -> dict[int, float]:

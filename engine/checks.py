@@ -17,6 +17,7 @@ from engine.tasks import TASKS
 
 # A method may change how it trains, not how much: every arm costs the same (M§4.7).
 SHARED = {"epochs", "retrain_epochs", "batch_size", "freeze_embeddings", "evaluations"}
+PROBED = ("sequence", "pair")  # task types with one label per example, which a linear probe can learn
 FILE_KEYS = ("type", "train", "validation", "test", "dataset", "config", "revision", "split", "columns", "format")
 
 
@@ -28,8 +29,8 @@ def meaning(sections: dict[str, Any], base: Path) -> list[str]:
         problems += _language_problems(sections)
     if "model" in sections:
         problems += _model_problems(sections["model"].name, base)
-    if "probing" in sections and sections["probing"].tasks:
-        problems.append(f"probing.tasks: must be empty in this version; got {sections['probing'].tasks}")
+    if "probing" in sections:
+        problems += _probing_problems(sections["probing"].tasks, base)
     if (
         "train" in sections
         and "model" in sections
@@ -128,6 +129,16 @@ def _calibration_problems(calibration: CalibrationSection, sources: list[str], k
     # Calibration reads train examples, and a local study has those in its source languages only.
     if unknown := [code for code in calibration.languages or [] if code not in sources]:
         yield f"{key}.languages: must be among the source languages {', '.join(sources)}; got {', '.join(unknown)}"
+
+
+def _probing_problems(tasks: list[str], base: Path) -> Iterator[str]:
+    for name in tasks:
+        if name.endswith(".toml"):
+            if not (base / name).is_file():
+                yield f"probing.tasks: must be a study file; got {name}, which is not there"
+        elif name not in TASKS or TASKS[name].type not in PROBED:
+            able = [row.name for row in TASKS.values() if row.type in PROBED]
+            yield f"probing.tasks: must be among {', '.join(able)} or a study file; got {name!r}"
 
 
 def _model_problems(name: str, base: Path) -> list[str]:

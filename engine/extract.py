@@ -20,9 +20,11 @@ HALF_MAX = float(np.finfo(np.float16).max)
 
 
 def activations(
-    model: nn.Module, encoded: Encoded, poolings: tuple[str, ...], handle: Accelerator
+    model: nn.Module, encoded: Encoded, poolings: tuple[str, ...], handle: Accelerator, last_only: bool = False
 ) -> tuple[dict[str, np.ndarray], int]:
     """Pooled states per pooling, `N × L+1 × D` float16 (layer 0 is the embedding output), and how many values were cut.
+
+    `last_only` gives the last layer alone, N × 1 × D.
 
     Computed in float32 without autocast: bfloat16 rounding would itself lower the similarity of equal states.
     """
@@ -31,7 +33,7 @@ def activations(
     found: dict[str, np.ndarray] = {}
     cut = 0
     model.eval()
-    with torch.no_grad(), states(model) as collected:
+    with torch.no_grad(), states(model, last_only) as collected:
         for rows in evaluation_batches(encoded.lengths()):
             batch = encoded.batch(rows, handle.device)
             model(**inputs(batch))

@@ -10,6 +10,7 @@ import pandas as pd
 from engine import evaluate, extract
 from engine.masked import Masked
 from engine.model import matrices
+from engine.probing import probing_frame
 from engine.record import Level, write_json
 from engine.size import latency_ms, size
 from engine.weights import summary
@@ -47,6 +48,8 @@ def write_level(
     level.write_frame("details", details)
     _log_scores(context, level.sparsity if level.asked else facts["sparsity_prunable"], rows)
     _write_activations(context, level, model)
+    if bench.study.probing.tasks:
+        level.write_frame("probing", probing_frame(bench, model))
     if arrays:
         level.write_masks(arrays)
     weights = {matrix.name: (matrix, matrix.weight_OI().float().cpu().numpy()) for matrix in masked.matrices}

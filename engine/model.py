@@ -212,6 +212,26 @@ def _refuse_random_weights(model: nn.Module, loaded: Mapping[str, Any], path: st
         )
 
 
+def load_masked_lm(path: str) -> nn.Module | None:
+    """The checkpoint under its own masked language-model head, in float32 and eval mode; None where it has none."""
+    import torch
+    from transformers import AutoModelForMaskedLM
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        model, loaded = AutoModelForMaskedLM.from_pretrained(
+            path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError):
+        return None
+    finally:
+        logging.set_verbosity(verbosity)
+    missing = [str(key) for key in loaded.get("missing_keys", ())]
+    return None if any("pooler" not in key and "position_ids" not in key for key in missing) else model.eval()
+
+
 def load_config(path: str) -> Any:
     """The checkpoint's configuration."""
     from transformers import AutoConfig

@@ -67,7 +67,9 @@ class Plan:
         units = CRITERIA[self.criterion.name].options.get("units", ("head", "neuron"))
         if self.granularity not in STRUCTURED:
             return ()
-        return tuple(unit for unit in units if self.granularity in ("structured", "heads" if unit == "head" else "neurons"))
+        return tuple(
+            unit for unit in units if self.granularity in ("structured", "heads" if unit == "head" else "neurons")
+        )
 
     @property
     def levels(self) -> tuple[float, ...]:

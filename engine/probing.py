@@ -87,8 +87,8 @@ def _masked_token_loss(bench: Workbench, model: nn.Module) -> Iterator[tuple[Any
             batch = encoded.batch(rows, bench.handle.device)
             hidden = _hidden(frame.iloc[rows], batch, bench.tokenizer)
             ids = batch["input_ids"].masked_fill(hidden, bench.tokenizer.mask_token_id)
-            given = {**{key: batch[key] for key in ("attention_mask", "token_type_ids") if key in batch}, "input_ids": ids}
-            logits = whole(**given).logits.float()
+            given = {key: batch[key] for key in ("attention_mask", "token_type_ids") if key in batch}
+            logits = whole(input_ids=ids, **given).logits.float()
             loss = functional.cross_entropy(logits.flatten(0, 1), batch["input_ids"].flatten(), reduction="none")
             loss = loss.view_as(ids) * hidden
             total[rows], count[rows] = loss.sum(1).cpu().numpy(), hidden.sum(1).cpu().numpy()
@@ -96,7 +96,13 @@ def _masked_token_loss(bench: Workbench, model: nn.Module) -> Iterator[tuple[Any
     for code in dict.fromkeys(languages):
         chosen = languages == code
         if count[chosen].sum():
-            yield "pretraining", "masked_token_loss", code, float(total[chosen].sum() / count[chosen].sum()), int(count[chosen].sum())
+            yield (
+                "pretraining",
+                "masked_token_loss",
+                code,
+                float(total[chosen].sum() / count[chosen].sum()),
+                int(count[chosen].sum()),
+            )
 
 
 def _hidden(frame: pd.DataFrame, batch: Any, tokenizer: Any) -> Any:

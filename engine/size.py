@@ -28,21 +28,22 @@ def size(
 ) -> dict[str, Any]:
     """Counts with `removed` weights masked away: parameters, non-zeros and the sparsity of three wholes.
 
-    `dense`: these counts of the dense model, which the sparsities refer to; a small student has fewer weights than
-    it, without any zeros.
+    `dense`: the counts of the dense model, for a model that was cut smaller: what is missing counts as removed, so that
+    a student and a pruned model of equally many non-zeros have the same sparsity.
     """
     whole = sum(parameter.numel() for parameter in model.parameters())
     encoder = sum(parameter.numel() for block in blocks(model) for parameter in block.parameters())
     prunable = sum(matrix.module.weight.numel() for matrix in matrices)
     counts = {"parameters": whole, "encoder_parameters": encoder, "prunable_parameters": prunable}
-    wholes = {name: int((dense or counts)[name]) for name in counts}
+    wholes = counts if dense is None else dense
+    gone = {name: wholes[name] - count + removed for name, count in counts.items()}
     return {
         **counts,
-        "removed": removed,
+        "removed": gone["prunable_parameters"],
         "nonzeros": whole - removed,
-        "sparsity_prunable": 1 - (prunable - removed) / wholes["prunable_parameters"],
-        "sparsity_encoder": 1 - (encoder - removed) / wholes["encoder_parameters"],
-        "sparsity_model": 1 - (whole - removed) / wholes["parameters"],
+        "sparsity_prunable": gone["prunable_parameters"] / wholes["prunable_parameters"],
+        "sparsity_encoder": gone["encoder_parameters"] / wholes["encoder_parameters"],
+        "sparsity_model": gone["parameters"] / wholes["parameters"],
         "bytes_dense_fp32": 4 * whole,
         "macs_per_token_dense": prunable,
         "macs_per_token_nonzero": prunable - removed,

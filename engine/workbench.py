@@ -13,11 +13,13 @@ import pandas as pd
 
 from engine import device as devices
 from engine import model as models
-from engine.config import CalibrationSection, ConfigError, Study
+from engine.config import CalibrationSection, ConfigError, Study, TaskSection
+from engine.config import load as load_study
 from engine.data import Encoded, TaskData, encode, hash_order, load_task, probe_frame
 from engine.evaluate import test_frame
 from engine.guidance import Teacher
 from engine.plan import Plan
+from engine.probing import MOST_TEST, MOST_TRAIN, ProbingTask
 from engine.stats import calibration_rows
 from engine.trainer import VALIDATION_CAP, Settings, updates
 
@@ -118,6 +120,29 @@ class Workbench:
         frame = probe_frame(self.data, self.study.probe.examples, self.study.probe.languages)
         return frame, self.encode(frame)
 
+    @cached_property
+    def probing(self) -> list[ProbingTask]:
+        """The tasks that frozen features are probed on (M§6.10), read and tokenised."""
+        return [self._probing_task(name) for name in self.study.probing.tasks]
+
+    def _probing_task(self, name: str) -> ProbingTask:
+        """A row of the tasks table in this study's languages, or the task of another study file."""
+        if name.endswith(".toml"):
+            other = load_study(self.study.base / name)
+            task, base = other.task, other.base
+        else:
+            task, base = TaskSection(name=name, max_length=self.study.task.max_length), self.study.base
+        limits = {"train": MOST_TRAIN, "test": MOST_TEST}
+        section = task.model_copy(update={"limits": {**limits, **task.limits}})
+        data = load_task(self.study.model_copy(update={"task": section, "base": base}))
+        train = data.split("train", data.sources)
+        test = data.split("test", data.languages)
+
+        def encoded(frame: pd.DataFrame) -> tuple[pd.DataFrame, Encoded]:
+            return frame, encode(data, frame, self.tokenizer, self.max_length, self._segments)
+
+        return ProbingTask(name, data, encoded(train), encoded(test))
+
     def calibration(self, overrides: dict[str, Any]) -> np.ndarray:
         """Rows of `train` that data-driven criteria look at."""
         section: CalibrationSection = self.study.override("calibration", overrides)
@@ -176,6 +201,7 @@ class Workbench:
             "train": study.train.model_dump(exclude={"checkpoint_minutes"}),
             "calibration": study.calibration.model_dump(),
             "probe": study.probe.model_dump(),
+            "probing": study.probing.model_dump(),
             "precision": "bf16" if self.handle.mixed_precision == "bf16" else "fp32",
             "type": self.data.type.name,
             "metric": self.data.type.metric,

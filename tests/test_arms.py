@@ -119,7 +119,11 @@ def test_levels_are_exact_and_cost_the_same_in_every_arm(finished: dict[str, Run
         if plan["axis"] == "levels" and plan["granularity"] == "unstructured":
             total = sizes[0]["prunable_parameters"]
             wanted = [0.5, 0.8]
-            assert np.allclose([size["sparsity_prunable"] for size in sizes], wanted, atol=1 / total + 0.01 * ("movement" in name or "cap_m" in name)), name
+            assert np.allclose(
+                [size["sparsity_prunable"] for size in sizes],
+                wanted,
+                atol=1 / total + 0.01 * ("movement" in name or "cap_m" in name),
+            ), name
 
 
 def test_removed_weights_are_zero_in_what_is_kept(finished: dict[str, Run]) -> None:
@@ -127,7 +131,9 @@ def test_removed_weights_are_zero_in_what_is_kept(finished: dict[str, Run]) -> N
         for level in run.levels():
             if level.has("masks.safetensors") and level.has("weights.safetensors"):
                 weights = level.arrays("weights")
-                assert all((weights[f"{matrix}.weight"][~mask] == 0).all() for matrix, mask in level.masks().items()), name
+                assert all((weights[f"{matrix}.weight"][~mask] == 0).all() for matrix, mask in level.masks().items()), (
+                    name
+                )
 
 
 def test_independent_levels_are_trainings_of_their_own(finished: dict[str, Run]) -> None:
@@ -182,7 +188,8 @@ def test_an_objective_before_the_mask_has_a_dense_stage_of_its_own(finished: dic
 
 
 @pytest.mark.parametrize(
-    "name", ["gradual", "movement", "pins", "soft_movement", "l0", "cap_m", "magnitude-cap", "magnitude-own-teacher", "sds"]
+    "name",
+    ["gradual", "movement", "pins", "soft_movement", "l0", "cap_m", "magnitude-cap", "magnitude-own-teacher", "sds"],
 )
 def test_resume_inside_a_cycle_is_bit_exact(
     name: str, finished: dict[str, Run], study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -106,14 +106,29 @@ objective = { strenght = 1 }
             'recipe = "pins"\nlevels = [0.5]\nschedule = { warmup = 0.6, cooldown = 0.4 }',
             "method[0].schedule.warmup: warmup + cooldown must be below 1",
         ),
-        ('recipe = "movement"\nlevels = [0.5]\nallocation = "lamp"', "method[0].allocation: must not be lamp with movement"),
-        ('recipe = "l0"\nlevels = [0.5]\nstrength = [1.0]', "method[0].levels: must be left out for l0, whose axis is strength"),
+        (
+            'recipe = "movement"\nlevels = [0.5]\nallocation = "lamp"',
+            "method[0].allocation: must not be lamp with movement",
+        ),
+        (
+            'recipe = "l0"\nlevels = [0.5]\nstrength = [1.0]',
+            "method[0].levels: must be left out for l0, whose axis is strength",
+        ),
         ('recipe = "l0"', "method[0].strength: must have at least one level, such as [1.0, 4.0]"),
         ('recipe = "soft_movement"\nstrength = [2.0, 1.0]', "method[0].strength: must be ascending"),
         ('recipe = "small"\nsizes = [0.1, 0.5]', "method[0].sizes: must be descending"),
-        ('recipe = "small"\nsizes = [0.5]\ncriterion = { name = "fisher" }', "method[0].criterion: must be left out for small"),
-        ('recipe = "cap_f"\nallocation = "row"', "method[0].allocation: must be left out with granularity 'structured'"),
-        ('recipe = "cap_f"\ngranularity = "unstructured"', "method[0].granularity: must be structured, heads or neurons with"),
+        (
+            'recipe = "small"\nsizes = [0.5]\ncriterion = { name = "fisher" }',
+            "method[0].criterion: must be left out for small",
+        ),
+        (
+            'recipe = "cap_f"\nallocation = "row"',
+            "method[0].allocation: must be left out with granularity 'structured'",
+        ),
+        (
+            'recipe = "cap_f"\ngranularity = "unstructured"',
+            "method[0].granularity: must be structured, heads or neurons with",
+        ),
         (
             'recipe = "alignreg_cosine"\nlevels = [0.5]\nobjective = { before_mask = true }\nstart = "pretrained"',
             "method[0].objective.before_mask: must be false unless start is dense",
@@ -133,7 +148,9 @@ def test_methods(method: str, message: str) -> None:
 
 def test_prune_only_leaves_nothing_to_learn_scores_in() -> None:
     found = problems('[study]\nname = "x"\n[train]\nretrain_epochs = 0\n[[method]]\nrecipe = "pins"\nlevels = [0.5]\n')
-    assert any("method[0].criterion.name: must not need training with train.retrain_epochs = 0" in line for line in found)
+    assert any(
+        "method[0].criterion.name: must not need training with train.retrain_epochs = 0" in line for line in found
+    )
 
 
 def test_names_must_be_unique_and_a_pruning_method_is_needed() -> None:

@@ -15,7 +15,7 @@ TABLES = {"criteria", "mask", "objectives", "schedule", "recipes", "tasks", "mod
 FROM_ENGINE = {"config", "registry", "record", "metrics"} | TABLES
 # The way a datum goes. A module may import what stands to its left, and the shared pieces of any place.
 ORDER = ["registry", "metrics", "schedule", "mask", "criteria", "objectives", "tasks", "config", "recipes", "plan", "checks", "model", "reading", "data", "device",
-         "stats", "masked", "structured", "pruning", "guidance", "trainer", "evaluate", "extract", "size", "weights", "workbench", "record", "context", "selection", "levels",
+         "stats", "masked", "structured", "pruning", "guidance", "trainer", "evaluate", "extract", "size", "weights", "probing", "workbench", "record", "context", "selection", "levels",
          "arms", "runner", "estimate", "queue"]  # fmt: skip
 
 
