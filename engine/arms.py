@@ -14,11 +14,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from engine import evaluate, mask
+from engine import mask
 from engine.config import ConfigError
 from engine.criteria import CRITERIA
 from engine.data import hash_order
-from engine.guidance import Anchored, Contrasted, Distilled, Guidance, SelfRegularised, Teacher, reference_weights
+from engine.guidance import (
+    Anchored,
+    Contrasted,
+    Distilled,
+    Guidance,
+    SelfRegularised,
+    Teacher,
+    item_bank,
+    reference_weights,
+)
 from engine.levels import write_level
 from engine.masked import Masked
 from engine.model import matrices, patterns_to_names
@@ -26,18 +35,19 @@ from engine.objectives import OBJECTIVES
 from engine.plan import Part, Plan, longest_arm
 from engine.pruning import Gates, Gradual, Pruning, Revival, renewal_points
 from engine.record import Level, RecordError, Run
-from engine.schedule import SCHEDULES
+from engine.schedule import RAMP_NAMES, SCHEDULES
 from engine.selection import Selector
 from engine.trainer import Hooks, Progress, RunError, run_cycle, updates
 
 if TYPE_CHECKING:
+    import pandas as pd
     from torch import Tensor, nn
 
     from engine.context import Context
+    from engine.data import Encoded
 
 KEEP_BYTES = 2 * 10**9  # keep every level's weights while a run stays below this (DESIGN: store sizes)
 OWN_DENSE = 0  # the cycle of a dense fine-tuning
-RAMP = ("initial", "warmup", "cooldown")  # what schedule functions take; their other parameters are for the loop
 NEAR = 0.02  # rounding within rows and patterns moves a measured sparsity this far at most
 
 
@@ -171,6 +181,7 @@ class Arm:
     model: nn.Module
     masked: Masked
     _guide: Guidance | None = None
+    _held_out: tuple[pd.DataFrame, Encoded] | None = None
 
     @classmethod
     def of(cls, context: Context) -> Arm:
@@ -237,7 +248,7 @@ class Arm:
         schedule = SCHEDULES[plan.schedule.name]
         if "levels" in schedule.needs or plan.axis == "sizes" or total == 0:
             return lambda done: value
-        ramp = {key: value for key, value in plan.schedule.parameters.items() if key in RAMP}
+        ramp = {key: value for key, value in plan.schedule.parameters.items() if key in RAMP_NAMES}
         before, final = ramp.pop("initial", 0.0), value
         if plan.path == "iterative" and number > 1:
             before = plan.values[number - 2]
@@ -301,11 +312,10 @@ class Arm:
         shared = (part, self.model, bench.train, bench.data.type, bench.handle)
         iterative = self.plan.path == "iterative"
         if "banks" in needs:
-            return Contrasted(
-                *shared, teacher=self._teacher(), pretrained=self._pretrained_teacher, iterative=iterative
-            )
+            labels = bench.train_classes()
+            return Contrasted(*shared, teacher=self._teacher(), banks=self._banks(), labels=labels, iterative=iterative)
         if "latest_teacher" in needs:
-            order = hash_order(bench.train_ids())
+            order = hash_order(bench.train_frame["id"])
             return SelfRegularised(*shared, order=order, score=self._held_out_score, iterative=iterative)
         if needs & {"teacher_logits", "teacher_states"}:
             return Distilled(part, self._teacher())
@@ -318,15 +328,28 @@ class Arm:
     def _teacher(self) -> Teacher:
         return self.context.bench.teacher(self.context.run.seed, lambda: self.dense.model(self.context))
 
-    def _pretrained_teacher(self) -> Teacher:
-        bench = self.context.bench
-        return Teacher.of(bench.pretrained(self.context.run.seed), bench.train, bench.data.type, bench.handle)
+    def _banks(self) -> dict[str, Tensor]:
+        """What the pretrained and the fine-tuned model make of every training example, as far as the contrast asks."""
+        context, bench, wanted = self.context, self.context.bench, self.plan.objective.parameters
+        models = {
+            "pretrained": lambda: bench.pretrained(context.run.seed),
+            "finetuned": lambda: self.dense.model(context),
+        }
+        return {
+            name: item_bank(load(), bench.train, bench.data.type, bench.handle)
+            for name, load in models.items()
+            if wanted[name]
+        }
 
     def _held_out_score(self, rows: np.ndarray) -> float:
+        """The network's headline score on some training examples; leaves it in training mode."""
         bench = self.context.bench
-        found = evaluate.score(self.model, bench.data.type, bench.train.take(rows), bench.data.labels, bench.handle)
+        if self._held_out is None:
+            frame = bench.train_frame.iloc[rows].reset_index(drop=True)
+            self._held_out = frame, bench.encode(frame)
+        found = bench.score(self.model, *self._held_out)
         self.model.train()
-        return float(found.score.mean())
+        return found
 
     def check(self, value: float) -> None:
         """Refuse to call a level done that its schedule did not reach (units may fall short, which the log says)."""
@@ -350,15 +373,11 @@ def _cycle(
     settings = bench.settings(overrides or {}, epochs)
     size = updates(len(bench.train), settings)
 
-    def score() -> float:
-        found = evaluate.score(model, bench.data.type, bench.validation, bench.data.labels, bench.handle)
-        return float(found.score.mean())
-
     hooks = Hooks(
         log=lambda kind, step, **facts: context.log(kind, step, **{"level": value, "cycle": number, **facts}),
         beat=lambda step, _: context.beat(context.done_before + step, f"training at {value:g}"),
         save=lambda state: context.save(state, number),
-        score=score,
+        score=lambda: bench.score(model, *bench.validation),
     )
     run.say(f"cycle {number}: {size} updates at {value:g}")
     run_cycle(

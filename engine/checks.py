@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,10 @@ def _row_problems(task: TaskSection) -> list[str]:
         return [f"task.name: must be one of {', '.join(TASKS)}, custom; got {task.name!r}"]
     given = [key for key in FILE_KEYS if key in task.model_fields_set]
     problems = [f"task.{key}: must be left out for the row {task.name!r}: only a custom task has it" for key in given]
-    known = TASKS[task.name].languages
+    row = TASKS[task.name]
+    if not row.bundled and not row.dataset:
+        problems.append(f"task.name: {task.name} has no set that the hub's client reads; {row.recipe}")
+    known = row.languages
     for key in ("source_languages", "languages"):
         if unknown := [code for code in getattr(task, key) or () if code not in known]:
             problems.append(f"task.{key}: must be among {', '.join(known)}; got {', '.join(unknown)}")
@@ -88,10 +92,40 @@ def _row_problems(task: TaskSection) -> list[str]:
 
 
 def paths(task: TaskSection, split: str, language: str, base: Path) -> list[Path]:
-    """The files of a split in one language; none where the study names none."""
+    """The files of a split in one language; none where the study names none. A folder stands for its files."""
     given = getattr(task, split, None)
     names = [given] if isinstance(given, str) else given or []
-    return [base / Path(name.replace("{language}", language)).expanduser() for name in names]
+    found = [base / Path(name.replace("{language}", language)).expanduser() for name in names]
+    bare = ["{language}" not in name for name in names]
+    return [
+        file
+        for path, whole in zip(found, bare, strict=True)
+        for file in (_in_folder(path, task, split, language if whole else "") if path.is_dir() else [path])
+    ]
+
+
+SPLIT_NAMES = {"train": {"train"}, "validation": {"validation", "valid", "val", "dev"}, "test": {"test"}}
+
+
+def _in_folder(folder: Path, task: TaskSection, split: str, language: str) -> list[Path]:
+    """The data files of a folder whose names hold the language (a part between `.` or `_`), and the split where any does.
+
+    No language is asked for where the path itself holds it, where only one is read, or where a column says it.
+    """
+    parts = {
+        path: set(re.split(r"[._]", path.stem.casefold()))
+        for path in sorted(folder.iterdir())
+        if path.is_file()
+        and (task.format != "auto" or path.suffix.lower() in ENDINGS)
+        and not path.name.upper().startswith(("README", "LICENSE", "."))
+    }
+    several = len(split_languages(task, split)) > 1 and "language" not in task.columns
+    if language and several:
+        parts = {path: names for path, names in parts.items() if language.casefold() in names}
+    known = set().union(*SPLIT_NAMES.values())
+    if any(names & known for names in parts.values()):
+        parts = {path: names for path, names in parts.items() if names & SPLIT_NAMES.get(split, {split})}
+    return list(parts)
 
 
 def split_languages(task: TaskSection, split: str) -> list[str]:
@@ -104,9 +138,22 @@ def _file_problems(task: TaskSection, base: Path) -> Iterator[str]:
         given = getattr(task, split)
         names = [given] if isinstance(given, str) else given or []
         languages = split_languages(task, split)
-        if len(languages) > 1 and names and not any("{language}" in name for name in names):
-            yield f"task.{split}: must hold {{language}}, because {len(languages)} languages are read; got {given!r}"
+        folders = any((base / Path(name).expanduser()).is_dir() for name in names)
+        if (
+            len(languages) > 1
+            and names
+            and not folders
+            and "language" not in task.columns
+            and not any("{language}" in name for name in names)
+        ):
+            yield (
+                f"task.{split}: must hold {{language}}, or task.columns must name the column of the language, because "
+                f"{len(languages)} languages are read; got {given!r}"
+            )
             continue
+        for code in languages if names else ():
+            if not paths(task, split, code, base):
+                yield f"task.{split}: the folder must hold a file for {code}, with the language between dots or underscores in its name; got {given!r}"
         for path in dict.fromkeys(path for code in languages for path in paths(task, split, code, base)):
             if not path.is_file():
                 yield f"task.{split}: must be a file; got {path}, which is not there"

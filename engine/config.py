@@ -15,9 +15,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-TASK_TYPES = ("sequence", "pair")
-FORMATS = ("auto", "csv", "tsv", "jsonl", "parquet")
-ENDINGS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".parquet": "parquet"}
+TASK_TYPES = ("sequence", "pair", "choice", "regression", "token", "joint", "qa", "ranking", "generation")
+FORMATS = ("auto", "csv", "tsv", "jsonl", "parquet", "conll")
+ENDINGS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".parquet": "parquet"} | dict.fromkeys(
+    (".conll", ".conllu", ".iob2"), "conll"
+)
 SPLITS = ("train", "validation", "test")
 
 
@@ -74,9 +76,13 @@ class TaskSection(Section):
     type: str | None = Field(default=None, description=f"Task type of a custom task: {', '.join(TASK_TYPES)}.")
     source_languages: list[str] | None = Field(default=None, min_length=1, description="Languages trained on.")
     languages: list[str] | None = Field(default=None, min_length=1, description="Languages evaluated.")
-    train: str | list[str] | None = Field(default=None, description="File(s); {language} may stand in the path.")
+    train: str | list[str] | None = Field(
+        default=None, description="File(s) or folder; {language} may stand in the path."
+    )
     validation: str | list[str] | None = Field(default=None, description="Missing: a seeded 10% of train.")
-    test: str | list[str] | None = Field(default=None, description="File(s); {language} may stand in the path.")
+    test: str | list[str] | None = Field(
+        default=None, description="File(s) or folder; {language} may stand in the path."
+    )
     format: Literal[FORMATS] = Field(default="auto", description="auto goes by the file's ending.")  # type: ignore[valid-type]
     dataset: str | None = Field(default=None, description="Hub dataset, owner/name.")
     config: str | None = Field(default=None, description="Hub configuration; {language} may stand in it.")

@@ -6,17 +6,19 @@ goes by the row's `needs`, the training loop calls the same few methods of whate
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import copy
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.data import Encoded
-from engine.model import Matrix, inputs, pool, states
+from engine.data import Encoded, evaluation_batches
+from engine.model import Matrix, states
 from engine.objectives import OBJECTIVES
 from engine.plan import Part
+from engine.tasks.batches import Blocks, Rows, first_rows, one_each, pool, thinned
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -25,53 +27,118 @@ if TYPE_CHECKING:
     from engine.tasks.types import TaskType
 
 HELD_OUT, HELD_OUT_MOST = 0.05, 256  # of the training examples, to choose a self-regularising teacher on
+MOST_BYTES = 2 * 2**30  # of a teacher's outputs that are kept
 REFRESHES = 10  # of that teacher along an independent path (M§4.3)
 
 
+@dataclass(frozen=True)
+class Seen:
+    """One micro-batch as an objective sees it: what the network made of some items of train."""
+
+    kind: TaskType
+    logits: Tensor
+    hidden: Tensor
+    batch: Mapping[str, Tensor]
+    items: np.ndarray
+
+    def compared(self) -> Rows:
+        """Rows × classes that a distillation compares, in float32."""
+        found = self.kind.rows(self.logits, self.batch) or one_each(self.logits, self.batch)
+        return found._replace(values=found.values.float())
+
+    def states(self) -> Rows:
+        """`z` of M§4 in float32, every row of it."""
+        found = self.kind.representation(self.hidden, self.batch)
+        return found._replace(values=found.values.float())
+
+    def item_states(self) -> Tensor:
+        """One state per item: `z` itself, or the mean over tokens for types whose `z` is one row per token."""
+        if self.kind.most_states is None:
+            return self.states().values
+        pooled = pool(self.hidden, self.batch["attention_mask"], "mean")
+        return pooled[first_rows(self.batch)].float()
+
+
 class Teacher:
-    """Outputs of a frozen model for every training example: logits and pooled last states.
+    """Outputs of a frozen model for every training example.
 
     They are computed once in eval mode, because the teacher does not change and sees no dropout; a live teacher would
-    cost a third of every step.
+    cost a third of every step. Only where they would not fit (`MOST_BYTES`) does the model run along.
     """
 
-    def __init__(self, logits: Tensor, states: Tensor) -> None:
-        self.logits, self.states = logits, states
+    def __init__(
+        self, kind: TaskType, logits: Blocks | None, states: Blocks | None, live: Callable[[Any], Seen] | None = None
+    ) -> None:
+        self.kind, self._logits, self._states, self._live = kind, logits, states, live
+        self._last: tuple[int, Seen] | None = None
 
     @classmethod
     def of(cls, model: nn.Module, encoded: Encoded, kind: TaskType, handle: Accelerator) -> Teacher:
-        """Run the model over all examples once."""
-        import torch
-
-        from engine.data import evaluation_batches
-
+        """Run the model over all examples once, or keep it where its outputs are too large to keep."""
         if len(encoded) == 0:
             raise ValueError("train: must have at least one example for the teacher; got none")
-        logits = states_ = None
+        see = _seer(model, encoded, kind, handle)
+        if _bytes(see(np.arange(1)), encoded) > MOST_BYTES:
+            return cls(kind, None, None, see)
+        seen = [(found.compared(), found.states()) for found in _all_seen(see, encoded)]
+        order = np.concatenate(evaluation_batches(encoded.lengths(), rows=encoded.counts))
+        return cls(kind, Blocks.of([a for a, _ in seen], order), Blocks.of([b for _, b in seen], order))
+
+    def logits(self, student: Seen) -> Tensor:
+        """The teacher's rows for those of the student, as wide as these."""
+        width = student.compared().values.shape[1]
+        return (
+            self._look(student).compared().values if self._logits is None else self._logits.take(student.items, width)
+        )
+
+    def states(self, student: Seen) -> Tensor:
+        """The teacher's states for those of the student."""
+        return self._look(student).states().values if self._states is None else self._states.take(student.items)
+
+    def _look(self, student: Seen) -> Seen:
+        assert self._live is not None
+        if self._last is None or self._last[0] != id(student):
+            self._last = (id(student), self._live(student.items))
+        return self._last[1]
+
+
+def _seer(model: nn.Module, encoded: Encoded, kind: TaskType, handle: Accelerator) -> Callable[[Any], Seen]:
+    """Items of train → what the model makes of them, in eval mode and without gradient."""
+    import torch
+
+    def see(items: np.ndarray) -> Seen:
         training = model.training
         model.eval()
+        batch = encoded.batch(items, handle.device)
         with torch.no_grad(), handle.autocast(), states(model, last_only=True) as collected:
-            for rows in evaluation_batches(encoded.lengths()):
-                batch = encoded.batch(rows, handle.device)
-                out = model(**inputs(batch)).logits.float()
-                pooled = pool(collected[-1], batch["attention_mask"], kind.pooling).float()
-                if logits is None or states_ is None:
-                    logits = torch.empty(len(encoded), *out.shape[1:], device=handle.device)
-                    states_ = torch.empty(len(encoded), pooled.shape[1], device=handle.device)
-                logits[rows], states_[rows] = out, pooled
+            logits = kind.logits(model, batch)
         model.train(training)
-        assert logits is not None and states_ is not None
-        return cls(logits, states_)
+        return Seen(kind, logits, collected[-1], batch, items)
+
+    return see
 
 
-@dataclass(frozen=True)
-class Batch:
-    """One micro-batch as an objective sees it: the network's logits and pooled states, rows of train, targets."""
+def _all_seen(see: Callable[[Any], Seen], encoded: Encoded) -> Iterator[Seen]:
+    return (see(items) for items in evaluation_batches(encoded.lengths(), rows=encoded.counts))
 
-    logits: Tensor
-    states: Tensor | None
-    rows: np.ndarray
-    targets: Tensor
+
+def _bytes(one: Seen, encoded: Encoded) -> int:
+    """Bytes of all outputs, from those of one item and the lengths of all."""
+    tokens = float(encoded.row_lengths().sum()) / max(1, int(one.batch["attention_mask"].sum()))
+    rows = [found.values.numel() for found in (one.compared(), one.states())]
+    per_token = any(found.values.shape[0] > 1 for found in (one.compared(), one.states()))
+    return int(4 * sum(rows) * (tokens if per_token else len(encoded)))
+
+
+def item_bank(model: nn.Module, encoded: Encoded, kind: TaskType, handle: Accelerator) -> Tensor:
+    """One state of unit length per training example, N×D in half precision: what a bank holds (M§4.4)."""
+    import torch
+    from torch.nn import functional
+
+    found = [seen.item_states() for seen in _all_seen(_seer(model, encoded, kind, handle), encoded)]
+    order = np.concatenate(evaluation_batches(encoded.lengths(), rows=encoded.counts))
+    states_ND = torch.cat(found)[torch.from_numpy(np.argsort(order, kind="stable")).to(found[0].device)]
+    return functional.normalize(states_ND, dim=1).half()
 
 
 Logged = Mapping[str, Any]
@@ -79,8 +146,6 @@ Logged = Mapping[str, Any]
 
 class Guidance:
     """An objective that compares with nothing: the task loss alone; the others build on it."""
-
-    needs_states = False
 
     def __init__(self, part: Part) -> None:
         self.part, self.row = part, OBJECTIVES[part.name]
@@ -94,7 +159,7 @@ class Guidance:
         """The rows of a batch that train."""
         return rows
 
-    def loss(self, task_loss: Tensor, batch: Batch) -> tuple[Tensor, Logged]:
+    def loss(self, task_loss: Tensor, seen: Seen) -> tuple[Tensor, Logged]:
         """The whole loss of a micro-batch, and what to log of it."""
         return task_loss, {}
 
@@ -128,16 +193,18 @@ class Distilled(Guidance):
     def __init__(self, part: Part, teacher: Teacher) -> None:
         super().__init__(part)
         self.teacher = teacher
-        self.needs_states = "teacher_states" in self.row.needs
 
-    def loss(self, task_loss: Tensor, batch: Batch) -> tuple[Tensor, Logged]:
-        """As the row's function says."""
+    def loss(self, task_loss: Tensor, seen: Seen) -> tuple[Tensor, Logged]:
+        """As the row's function says; of many states a batch brings at most as many as the type allows."""
         assert self.row.function is not None
-        states_ = None if batch.states is None else batch.states.float()
+        needs, most = self.row.needs, seen.kind.most_states
+        logits = (seen.compared().values, self.teacher.logits(seen)) if "teacher_logits" in needs else (None, None)
+        states_: tuple[Any, Any] = (None, None)
+        if "teacher_states" in needs:
+            states_ = (thinned(seen.states().values, most), thinned(self.teacher.states(seen), most))
         found: tuple[Tensor, Logged] = self.row.function(
-            task_loss, batch.logits.float(), states_, self.teacher.logits[batch.rows], self.teacher.states[batch.rows],
-            **self.part.parameters,
-        )  # fmt: skip
+            task_loss, logits[0], states_[0], logits[1], states_[1], **self.part.parameters
+        )
         return found
 
 
@@ -179,8 +246,9 @@ class SelfRegularised(Guidance):
         self._is_held = np.zeros(len(train), dtype=bool)
         self._is_held[self.held] = True
         self.score, self.iterative = score, iterative
-        self.logits: Tensor | None = None
+        self.teacher: Teacher | None = None
         self.best: dict[str, Tensor] = {}
+        self.weights: dict[str, Tensor] = {}
         self.best_score = -np.inf
         self.candidates: set[int] = set()
         self.refreshes: set[int] = set()
@@ -190,12 +258,13 @@ class SelfRegularised(Guidance):
         left = rows[~self._is_held[rows]]
         return left if len(left) else rows
 
-    def loss(self, task_loss: Tensor, batch: Batch) -> tuple[Tensor, Logged]:
+    def loss(self, task_loss: Tensor, seen: Seen) -> tuple[Tensor, Logged]:
         """`self_regularised` once there is a teacher."""
-        if self.logits is None:
+        if self.teacher is None:
             return task_loss, {}
         assert self.row.function is not None
-        value = self.row.function(batch.logits.float(), self.logits[batch.rows], batch.targets, **self.part.parameters)
+        labels = seen.kind.row_labels(seen.batch)
+        value = self.row.function(seen.compared().values, self.teacher.logits(seen), labels, **self.part.parameters)
         return value, {"self_regularised": value.detach()}
 
     def cycle_begins(self, total: int, level: float, target: Callable[[int], float]) -> None:
@@ -204,7 +273,7 @@ class SelfRegularised(Guidance):
             self.refreshes = set()
             self.candidates = set(np.linspace(0, total, 5).round().astype(int)[1:].tolist())
             return
-        self.logits, self.best, self.best_score = None, {}, -np.inf
+        self.teacher, self.best, self.best_score = None, {}, -np.inf
         shares = np.array([target(done) for done in range(1, total + 1)])
         marks = [int(np.argmax(shares >= level * part / REFRESHES)) + 1 for part in range(1, REFRESHES + 1)]
         self.refreshes = {mark for mark in marks if shares[mark - 1] > 0}
@@ -233,25 +302,33 @@ class SelfRegularised(Guidance):
     def _refresh(self) -> None:
         if not self.best:
             return
-        now = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
-        self.model.load_state_dict(self.best)
-        self.logits = Teacher.of(self.model, self.train, self.kind, self.handle).logits
-        self.model.load_state_dict(now)
+        self._teach(self.best)
         self.best, self.best_score = {}, -np.inf
 
+    def _teach(self, weights: Mapping[str, Tensor]) -> None:
+        """Make a teacher of a checkpoint: a copy of the network, because its outputs may be too large to keep."""
+        self.weights = dict(weights)
+        model = copy.deepcopy(self.model)
+        model.load_state_dict(self.weights)
+        self.teacher = Teacher.of(model, self.train, self.kind, self.handle)
+
     def tensors(self) -> dict[str, Tensor]:
-        """The teacher's outputs and the best candidate since."""
+        """The teacher's weights and the best candidate since."""
         import torch
 
         found = {f"best/{name}": value for name, value in self.best.items()}
         found["best_score"] = torch.tensor(self.best_score, dtype=torch.float64)
-        return found if self.logits is None else {**found, "logits": self.logits}
+        return found if self.teacher is None else {**found, **{f"teacher/{k}": v for k, v in self.weights.items()}}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Restore what `tensors` gave."""
-        self.logits = tensors.get("logits")
-        self.best = {key.partition("/")[2]: value for key, value in tensors.items() if key.startswith("best/")}
-        self.best_score = float(tensors["best_score"])
+        kept = {
+            group: {k.partition("/")[2]: v for k, v in tensors.items() if k.startswith(f"{group}/")}
+            for group in ("best", "teacher")
+        }
+        self.best, self.best_score = kept["best"], float(tensors["best_score"])
+        if kept["teacher"]:
+            self._teach(kept["teacher"])
 
 
 class Contrasted(Guidance):
@@ -262,34 +339,29 @@ class Contrasted(Guidance):
     independent one; the oldest goes when there are too many.
     """
 
-    needs_states = True
-
     def __init__(self, part: Part, model: nn.Module, train: Encoded, kind: TaskType, handle: Accelerator, teacher: Teacher,
-                 pretrained: Callable[[], Teacher], iterative: bool) -> None:  # fmt: skip
+                 banks: Mapping[str, Tensor], labels: np.ndarray, iterative: bool) -> None:  # fmt: skip
         super().__init__(part)
         self.model, self.train, self.kind, self.handle, self.teacher = model, train, kind, handle, teacher
         self.iterative = iterative
-        self.banks: dict[str, Tensor] = {}
+        self.banks = {name: bank[:, None] for name, bank in banks.items()}
         self.snapshots: list[Tensor] = []
-        if part.parameters["pretrained"]:
-            self.banks["pretrained"] = _stored(pretrained().states)[:, None]
-        if part.parameters["finetuned"]:
-            self.banks["finetuned"] = _stored(teacher.states)[:, None]
+        self.classes = labels
         self.labels: Tensor | None = None
 
-    def loss(self, task_loss: Tensor, batch: Batch) -> tuple[Tensor, Logged]:
+    def loss(self, task_loss: Tensor, seen: Seen) -> tuple[Tensor, Logged]:
         """The row's function on all banks there are."""
         import torch
 
-        assert self.row.function is not None and batch.states is not None
-        device = batch.states.device
+        assert self.row.function is not None
+        states_ = seen.item_states()
         if self.labels is None:
-            self.labels = torch.from_numpy(np.asarray(self.train.targets)).to(device)
+            self.labels = torch.from_numpy(self.classes).to(states_.device)
         banks = {**self.banks, **({"snapshots": torch.stack(self.snapshots, 1)} if self.snapshots else {})}
-        rows = torch.from_numpy(np.asarray(batch.rows, dtype=np.int64)).to(device)
-        others = {name: self._others(batch.rows, bank.shape[1]).to(device) for name, bank in banks.items()}
+        rows = torch.from_numpy(np.asarray(seen.items, dtype=np.int64)).to(states_.device)
+        others = {name: self._others(seen.items, bank.shape[1]).to(states_.device) for name, bank in banks.items()}
         found: tuple[Tensor, Logged] = self.row.function(
-            task_loss, batch.logits.float(), batch.states.float(), self.teacher.logits[batch.rows], banks, rows, others, self.labels,
+            task_loss, seen.compared().values, states_, self.teacher.logits(seen), banks, rows, others, self.labels,
             **self.part.parameters,
         )  # fmt: skip
         return found
@@ -322,7 +394,7 @@ class Contrasted(Guidance):
 
     def _snapshot(self) -> None:
         if self.part.parameters["snapshots"]:
-            self.snapshots.append(_stored(Teacher.of(self.model, self.train, self.kind, self.handle).states))
+            self.snapshots.append(item_bank(self.model, self.train, self.kind, self.handle))
             self.snapshots = self.snapshots[-int(self.part.parameters["most_snapshots"]) :]
 
     def tensors(self) -> dict[str, Tensor]:
@@ -332,13 +404,6 @@ class Contrasted(Guidance):
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Restore what `tensors` gave."""
         self.snapshots = [tensors[f"snapshot/{index}"] for index in range(len(tensors))]
-
-
-def _stored(states_ND: Tensor) -> Tensor:
-    """Unit length, in half precision: what a bank holds."""
-    from torch.nn import functional
-
-    return functional.normalize(states_ND, dim=1).half()
 
 
 def reference_weights(source: nn.Module, matrices: list[Matrix]) -> dict[str, Tensor]:

@@ -42,7 +42,7 @@ def write_level(
     facts = size(model, matrices(model), removed, dense)
     facts |= {"updates": updates_done, "requested_sparsity": level.sparsity if level.asked else None}
     frame, encoded = bench.test
-    scored = evaluate.score(model, bench.data.type, encoded, bench.data.labels, bench.handle)
+    scored = evaluate.score(model, bench.data.type, frame, encoded, bench.data.labels, bench.handle)
     rows, details = evaluate.predictions(scored, frame)
     level.write_frame("predictions", rows)
     level.write_frame("details", details)
@@ -81,7 +81,7 @@ def _log_scores(context: Context, sparsity: float, rows: pd.DataFrame) -> None:
             level=sparsity,
             split=split,
             language=language,
-            value=float(group["score"].mean()),
+            value=evaluate.value(context.bench.data.type, group["stats"]),
             n=len(group),
         )
 
@@ -90,8 +90,8 @@ def _write_activations(context: Context, level: Level, model: nn.Module) -> None
     bench = context.bench
     frame, encoded = bench.probe
     poolings = tuple(dict.fromkeys(("mean", bench.data.type.pooling)))
-    found, cut = extract.activations(model, encoded, poolings, bench.handle)
+    found, cut = extract.activations(model, bench.data.type, encoded, poolings, bench.handle)
     if cut:
         context.run.say(f"{cut} activations of level {level.path.name} were cut at the half-precision limit")
-    level.write_frame("probe", frame[["language", "id", "label"]].assign(word=-1))
+    level.write_frame("probe", frame)
     level.write_arrays("activations", extract.by_language(found, frame))

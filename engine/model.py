@@ -18,6 +18,8 @@ from safetensors import SafetensorError
 
 from engine.config import ConfigError
 from engine.registry import Registry
+from engine.tasks.batches import inputs as inputs
+from engine.tasks.batches import pool as pool
 from engine.tasks.types import TaskType
 
 if TYPE_CHECKING:
@@ -443,21 +445,3 @@ def states(model: nn.Module, last_only: bool = False) -> Iterator[list[Tensor]]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-def pool(hidden: Tensor, attention_mask: Tensor, how: str) -> Tensor:
-    """Pool `B×T×D` to `B×D`: `first` token, `last` real token, or `mean` over non-padding tokens (M§6)."""
-    import torch
-
-    if how == "first":
-        return hidden[:, 0]
-    if how == "last":
-        ends = attention_mask.sum(1) - 1
-        return hidden[torch.arange(len(hidden), device=hidden.device), ends]
-    weights = attention_mask.unsqueeze(-1).to(hidden.dtype)
-    return (hidden * weights).sum(1) / weights.sum(1)
-
-
-def inputs(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What the model's forward takes from a batch."""
-    return {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in batch}

@@ -19,6 +19,7 @@ from engine.data import Encoded, TaskData, evaluation_batches
 from engine.device import seed_of
 from engine.extract import activations
 from engine.model import load_masked_lm
+from engine.tasks.batches import first_rows, inputs
 
 if TYPE_CHECKING:
     from torch import nn
@@ -53,7 +54,7 @@ def _probe(bench: Workbench, model: nn.Module, task: ProbingTask) -> Iterator[tu
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    features = [_features(bench, model, encoded) for _, encoded in (task.train, task.test)]
+    features = [_features(bench, model, task, encoded) for _, encoded in (task.train, task.test)]
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
     probe.fit(features[0], task.train[0]["label"])
     correct = probe.predict(features[1]) == task.test[0]["label"].to_numpy()
@@ -62,9 +63,9 @@ def _probe(bench: Workbench, model: nn.Module, task: ProbingTask) -> Iterator[tu
         yield task.name, "probe", code, float(correct[languages == code].mean()), int((languages == code).sum())
 
 
-def _features(bench: Workbench, model: nn.Module, encoded: Encoded) -> np.ndarray:
+def _features(bench: Workbench, model: nn.Module, task: ProbingTask, encoded: Encoded) -> np.ndarray:
     """Mean states of the last layer, N×D."""
-    found, _ = activations(model, encoded, ("mean",), bench.handle, last_only=True)
+    found, _ = activations(model, task.data.type, encoded, ("mean",), bench.handle, last_only=True)
     return found["mean"][:, -1].astype(np.float32)
 
 
@@ -73,25 +74,26 @@ def _masked_token_loss(bench: Workbench, model: nn.Module) -> Iterator[tuple[Any
     import torch
     from torch.nn import functional
 
-    whole = load_masked_lm(bench.path)
+    whole = load_masked_lm(bench.path) if bench.tokenizer.mask_token_id is not None else None
     if whole is None:
         return
     encoder = {name: value for name, value in model.base_model.state_dict().items() if "pooler" not in name}
     whole.base_model.load_state_dict(encoder, strict=False)
     whole.to(bench.handle.device).eval()
-    frame, encoded = bench.probe
-    total = np.zeros(len(frame))
-    count = np.zeros(len(frame))
+    frame, encoded = bench.probe_items, bench.probe[1]
+    total, count = np.zeros(len(frame)), np.zeros(len(frame))
     with torch.no_grad():
-        for rows in evaluation_batches(encoded.lengths()):
-            batch = encoded.batch(rows, bench.handle.device)
-            hidden = _hidden(frame.iloc[rows], batch, bench.tokenizer)
-            ids = batch["input_ids"].masked_fill(hidden, bench.tokenizer.mask_token_id)
-            given = {key: batch[key] for key in ("attention_mask", "token_type_ids") if key in batch}
-            logits = whole(input_ids=ids, **given).logits.float()
-            loss = functional.cross_entropy(logits.flatten(0, 1), batch["input_ids"].flatten(), reduction="none")
-            loss = loss.view_as(ids) * hidden
-            total[rows], count[rows] = loss.sum(1).cpu().numpy(), hidden.sum(1).cpu().numpy()
+        for items in evaluation_batches(encoded.lengths(), rows=encoded.counts):
+            batch = encoded.batch(items, bench.handle.device)
+            first = first_rows(batch)  # of a long item, its beginning
+            given = {key: value[first] for key, value in inputs(batch).items()}
+            hidden = _hidden(frame.iloc[items], given, bench.tokenizer)
+            targets = given["input_ids"]
+            given["input_ids"] = targets.masked_fill(hidden, bench.tokenizer.mask_token_id)
+            logits = whole(**given).logits.float()
+            loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+            loss = loss.view_as(targets) * hidden
+            total[items], count[items] = loss.sum(1).cpu().numpy(), hidden.sum(1).cpu().numpy()
     languages = frame["language"].to_numpy()
     for code in dict.fromkeys(languages):
         chosen = languages == code

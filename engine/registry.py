@@ -33,6 +33,8 @@ class Parameter:
 
     def problem(self, value: Any) -> str | None:
         """Return the rule that `value` breaks, or None. Booleans are not numbers here."""
+        if value is None and self.default is None:
+            return None
         if self.choices:
             return None if value in self.choices else f"must be one of {', '.join(map(str, self.choices))}"
         if isinstance(self.default, bool):

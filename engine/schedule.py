@@ -96,6 +96,7 @@ def _check_number(name: str, value: float) -> None:
         raise ValueError(f"{name}: must be a finite number; got {value!r}")
 
 
+RAMP_NAMES = ("initial", "warmup", "cooldown")  # parameters that the functions take; the others steer the loop
 RAMP = (
     Parameter("initial", 0.0, "Sparsity before pruning begins.", low=0, high=1),
     Parameter("warmup", 0.1, "Fraction of the run before pruning begins.", low=0, high=1),

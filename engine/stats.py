@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from engine.device import dropout_off
-from engine.model import Matrix, inputs, neighbours
+from engine.model import Matrix, neighbours
 from engine.model import matrices as every_matrix
 
 if TYPE_CHECKING:
@@ -94,10 +94,10 @@ def _passes(
         for part in batches:
             batch = encoded.batch(part, device)
             mask.append(batch["attention_mask"])
-            logits = model(**inputs(batch)).logits
+            logits = kind.logits(model, batch)
             if needs & GRADIENTS:
                 model.zero_grad(set_to_none=True)
-                kind.loss(logits, batch["targets"]).backward()
+                kind.loss(logits, batch).backward()
                 _add_gradients(matrices, needs, found, len(batches))
     model.zero_grad(set_to_none=True)
     for name, total in squares.items():
@@ -162,9 +162,9 @@ def unit_scores(
     with dropout_off(model), torch.enable_grad(), _unit_outputs(model, groups) as seen:
         for start in range(0, len(rows), BATCH):
             batch = encoded.batch(rows[start : start + BATCH], device)
-            loss = kind.loss(model(**inputs(batch)).logits, batch["targets"])
+            loss = kind.loss(kind.logits(model, batch), batch)
             names = list(seen)
-            scale = 1 if by_batch else len(batch["targets"])
+            scale = 1 if by_batch else len(batch["counts"])
             grads = dict(zip(names, torch.autograd.grad(loss * scale, [seen[name] for name in names]), strict=True))
             valid = batch["attention_mask"].bool().reshape(-1)
             for group in groups:

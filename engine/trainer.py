@@ -15,9 +15,9 @@ import numpy as np
 
 from engine.data import Encoded, training_batches
 from engine.device import reseed, seed_of
-from engine.guidance import Batch, Guidance
+from engine.guidance import Guidance, Seen
 from engine.masked import Masked
-from engine.model import inputs, pool, states
+from engine.model import states
 from engine.plan import Part
 from engine.pruning import Pruning
 
@@ -248,10 +248,9 @@ def _gradients(
     for part in np.array_split(rows, min(accumulate, len(rows))):
         batch = train.batch(part, handle.device)
         with states(model, last_only=True) as collected, handle.autocast():
-            logits = model(**inputs(batch)).logits
-            pooled = pool(collected[-1], batch["attention_mask"], kind.pooling) if guidance.needs_states else None
-        task_loss = kind.loss(logits, batch["targets"])
-        loss, logged = guidance.loss(task_loss, Batch(logits, pooled, part, batch["targets"]))
+            logits = kind.logits(model, batch)
+        task_loss = kind.loss(logits, batch)
+        loss, logged = guidance.loss(task_loss, Seen(kind, logits, collected[-1], batch, part))
         share = len(part) / len(rows)
         handle.backward(loss * share)
         for name, value in {"loss": loss, "task_loss": task_loss, **logged}.items():

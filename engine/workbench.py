@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 
 from engine import device as devices
+from engine import evaluate
 from engine import model as models
 from engine.config import CalibrationSection, ConfigError, Study, TaskSection
 from engine.config import load as load_study
-from engine.data import Encoded, TaskData, encode, hash_order, load_task, probe_frame
+from engine.data import Encoded, TaskData, capped, encode, hash_order, load_task, probe
 from engine.evaluate import test_frame
 from engine.guidance import Teacher
 from engine.plan import Plan
@@ -46,8 +47,8 @@ class Workbench:
         data = load_task(study)
         path = models.model_path(study.model.name, study.base)
         tokenizer = models.load_tokenizer(path)
-        if study.model.head == "keep":
-            data = replace(data, labels=models.keep_order(path, data.labels))
+        if study.model.head == "keep" and data.type.classes:
+            data = data.with_labels(models.keep_order(path, data.labels))
         handle = devices.accelerator(study.study.device, study.study.precision, study.study.deterministic)
         config = models.load_config(path)
         data = replace(data, type=replace(data.type, pooling=models.pooling_of(config, data.type.pooling)))  # type: ignore[type-var]
@@ -104,17 +105,18 @@ class Workbench:
     @cached_property
     def train(self) -> Encoded:
         """Training examples of the source languages."""
-        return self.encode(self._train_frame)
+        return self.encode(self.train_frame)
 
     @cached_property
-    def _train_frame(self) -> pd.DataFrame:
+    def train_frame(self) -> pd.DataFrame:
+        """The training examples."""
         return self.data.split("train", self.data.sources)
 
     @cached_property
-    def validation(self) -> Encoded:
+    def validation(self) -> tuple[pd.DataFrame, Encoded]:
         """Source validation, at most 500 examples chosen by a hash of the id."""
-        frame = self.data.split("validation", self.data.sources)
-        return self.encode(frame.iloc[np.sort(hash_order(frame["id"])[:VALIDATION_CAP])].reset_index(drop=True))
+        frame = capped(self.data.split("validation", self.data.sources), VALIDATION_CAP)
+        return frame, self.encode(frame)
 
     @cached_property
     def test(self) -> tuple[pd.DataFrame, Encoded]:
@@ -124,9 +126,18 @@ class Workbench:
 
     @cached_property
     def probe(self) -> tuple[pd.DataFrame, Encoded]:
-        """The rows whose activations are kept."""
-        frame = probe_frame(self.data, self.study.probe.examples, self.study.probe.languages)
-        return frame, self.encode(frame)
+        """The rows whose activations are kept, and the items that they are in."""
+        items, rows = self._probe
+        return rows, self.encode(items)
+
+    @cached_property
+    def probe_items(self) -> pd.DataFrame:
+        """The items of the probe, in the order of its encoding."""
+        return self._probe[0]
+
+    @cached_property
+    def _probe(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        return probe(self.data, self.study.probe.examples, self.study.probe.languages)
 
     @cached_property
     def probing(self) -> list[ProbingTask]:
@@ -154,7 +165,7 @@ class Workbench:
     def calibration(self, overrides: dict[str, Any]) -> np.ndarray:
         """Rows of `train` that data-driven criteria look at."""
         section: CalibrationSection = self.study.override("calibration", overrides)
-        frame = self._train_frame
+        frame = self.train_frame
         codes = section.languages or list(self.data.sources)
         order = hash_order(frame["id"])
         order = order[frame["language"].isin(codes).to_numpy()[order]]
@@ -176,28 +187,37 @@ class Workbench:
             self.teachers[seed] = Teacher.of(dense(), self.train, self.data.type, self.handle)
         return self.teachers[seed]
 
-    def train_ids(self) -> pd.Series:
-        """The ids of the training examples, in their order."""
-        return self._train_frame["id"]
+    def train_classes(self) -> np.ndarray:
+        """A number per training example, equal where the label is; examples without one are all different."""
+        strata = self.data.type.strata(self.train_frame)
+        own = np.arange(len(strata)) if not strata.any() else pd.factorize(strata)[0]
+        return np.asarray(own, dtype=np.int64)
+
+    def score(self, model: nn.Module, frame: pd.DataFrame, encoded: Encoded) -> float:
+        """The headline score of a model on some items."""
+        found = evaluate.score(model, self.data.type, frame, encoded, self.data.labels, self.handle)
+        return evaluate.value(self.data.type, found.stats)
 
     def text_frame(self) -> pd.DataFrame:
         """Token, word, truncation and unknown counts per evaluated item (M§6.9), for `text.parquet`."""
         frame, encoded = self.test
-        columns = [column for column in ("text", "pair") if column in frame]
-        joined = frame[columns].agg(" ".join, axis=1)
+        joined = pd.Series([text.replace("\t", " ") for text in self.data.type.texts(frame)])
         unknown = self.tokenizer.unk_token_id
         full = self.encode_untruncated(frame)
         return frame[["language", "split", "id"]].assign(
             tokens=full,
             words=joined.str.split().str.len().to_numpy(),
             characters=joined.str.len().to_numpy(),
-            truncated=full > encoded.lengths(),
-            unknown=[sum(token == unknown for token in tokens) for tokens in encoded.tokens],
+            truncated=(full > encoded.lengths()) & (not self.data.type.windows),
+            unknown=[
+                sum(token == unknown for row in encoded.rows_of([item]) for token in encoded.tokens[row])
+                for item in range(len(encoded))
+            ],
         )
 
     def encode_untruncated(self, frame: pd.DataFrame) -> np.ndarray:
         """Tokens that each example would have without a limit, special tokens included."""
-        return np.array([len(tokens) for tokens in self.data.type.encode(self.tokenizer, frame, 10**6)])
+        return encode(self.data, frame, self.tokenizer, 10**6, False).lengths()
 
     def facts(self) -> dict[str, Any]:
         """What results depend on beside the method: for `config.json`."""
@@ -219,6 +239,7 @@ class Workbench:
             "splits": ["test", *self.data.extra],
             "parallel": self.data.parallel,
             "notes": list(self.data.notes),
+            "baselines": self.data.baselines(),
             "data_digest": self.data.digest(),
             "max_length": self.max_length,
         }

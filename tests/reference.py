@@ -309,6 +309,38 @@ def contrastive(anchors, candidates, positives, temperature, valid=None) -> floa
     return sum(losses) / len(losses) if losses else 0.0
 
 
+def bank_contrast(anchors, bank, rows, others, labels, temperature, batch=None) -> tuple[float, float]:
+    """By example and by label; candidates: the batch without the anchor, then the bank's rows of batch and others."""
+    batch = anchors if batch is None else batch
+    candidates = [(array(vector), row, "batch") for vector, row in zip(batch, rows, strict=True)]
+    candidates += [(array(vector), row, "bank") for row in (*rows, *others) for vector in bank[row]]
+    found = []
+    for positive in (
+        lambda mine, row, place: place == "bank" and row == mine,
+        lambda mine, row, place: labels[row] == labels[mine],
+    ):
+        flags = [[positive(mine, row, place) for _, row, place in candidates] for mine in rows]
+        valid = [[j != i for j in range(len(candidates))] for i in range(len(rows))]
+        found.append(contrastive(anchors, [vector for vector, _, _ in candidates], flags, temperature, valid))
+    return found[0], found[1]
+
+
+def learned_gate(kind, score, weight, grad, strength, share, count, matrices, u=None, threshold=0.1) -> float:
+    """Gradient of one gate's score, by finite differences of penalty and gate: λ-penalty plus ∂L/∂ŵ·w·∂gate/∂score."""
+    step = 1e-6
+    if kind == "soft":
+
+        def penalty(s):
+            return strength * share / (1 + math.exp(-s)) / count / matrices
+
+        return (penalty(score + step) - penalty(score - step)) / (2 * step) + weight * grad
+
+    def total(s):
+        return grad * weight * hard_concrete(s, u) + strength / count * hard_concrete_penalty([s])
+
+    return (total(score + step) - total(score - step)) / (2 * step)
+
+
 def softmax(logits, temperature=1.0) -> list[float]:
     scaled = [v / temperature for v in logits]
     exps = [math.exp(v - max(scaled)) for v in scaled]

@@ -487,12 +487,20 @@ def test_every_row_keeps_the_contract(name):
         return
     assert "weight" in row.needs
     assert row.needs - {"weight", "training"} == needed.keys()
+    if row.options.get("axis") == "strength":
+        gates = row.function(**row.defaults())
+        assert gates.factor("a", weight, 0.5, True).shape == weight.shape
+        gates.backward("a", weight, needed["grad"], 1.0, 0.5)
+        gates.step(1.0)
+        assert gates.masks()["a"].dtype == torch.bool and gates.kept("a", weight).shape == weight.shape
+        return
     if "training" in row.needs:
         state = row.function(**row.defaults())
-        assert type(state).__name__ == row.options["state"]
-        assert row.options["update"] in {"before_step", "after_step"}
+        assert row.options["update"] in {"after_backward", "before_step", "after_step"}
+        assert row.options["masking"] in {"shadow", "zero_after_step"} and not state.ready
         for _ in range(20):
             state.update("a", weight=weight, **needed)
+        assert state.ready
         scores = state.scores()["a"]
     else:
         scores = row.function(weight, **needed, **row.defaults())
@@ -514,6 +522,8 @@ def test_rows_of_the_table():
         "platon",
         "pins",
         "movement",
+        "soft_movement",
+        "l0",
         "taylor_structured",
         "head_sensitivity",
     } == set(CRITERIA)

@@ -104,10 +104,10 @@ def crosslingual(view: View) -> pd.DataFrame:
 
     retrieval (accuracy of finding the translation, mean of both directions; chance 1/n) and cka between the source
     language and the other one, on the examples that both have. The first source language is the anchor. Empty for
-    sets that are not parallel.
+    sets that are not parallel, and for states of words.
     """
     source = next((code for code in view.sources if code in view.state.keys), None)
-    if source is None or not view.parallel:
+    if source is None or not view.parallel or view.state.of_words:
         return pd.DataFrame()
     rows = []
     for language in view.state.languages:

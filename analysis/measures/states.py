@@ -52,6 +52,11 @@ class Snapshot:
         )
 
     @property
+    def of_words(self) -> bool:
+        """Whether rows are words: one that has the same number in a translation is not its translation."""
+        return any("\t" in key for keys in self.keys.values() for key in keys[:1])
+
+    @property
     def languages(self) -> tuple[str, ...]:
         """Languages in the order of the probe."""
         return tuple(self.keys)

@@ -134,7 +134,7 @@ def _cut_linear(module: nn.Module, rows: Tensor, columns: Tensor, transposed: bo
     first, second = (columns, rows) if transposed else (rows, columns)
     weight = module.weight
     rows_there, device = rows.to(weight.device), weight.device
-    kept = weight.detach()[first.to(device)][:, second.to(device)].clone()
+    kept = weight.detach()[first.to(device)][:, second.to(device)].contiguous()
     module.weight = nn.Parameter(kept, requires_grad=weight.requires_grad)
     if module.bias is not None:
         module.bias = nn.Parameter(module.bias.detach()[rows_there].clone(), requires_grad=module.bias.requires_grad)

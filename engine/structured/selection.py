@@ -64,7 +64,7 @@ def select_units(
         chosen = mask.select(
             {name: ours[key] for name, key in names.items()},
             share,
-            keep=None if keep is None else {name: keep[key].bool() for name, key in names.items()},
+            keep=None if keep is None else {name: keep[key].bool().to(ours[key].device) for name, key in names.items()},
             ceilings=bounds,
         )
         masks |= {key: chosen[name] for name, key in names.items()}

@@ -157,6 +157,28 @@ def steps() -> Iterator[Row]:
     yield Row(f"training step, precision auto ({handle.mixed_precision})", "fp32 step", mine / other, 0.5)
 
 
+def compaction() -> Iterator[Row]:
+    """A model without half of its heads and neurons against the dense one, on the blocks of XLM-R base, 32 × 64 tokens."""
+    from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
+
+    from engine import structured
+
+    width, layers = (192, 4) if SMALL else (768, 12)
+    config = XLMRobertaConfig(
+        vocab_size=8000, hidden_size=width, num_hidden_layers=layers, num_attention_heads=width // 32 if SMALL else width // 64,
+        intermediate_size=4 * width, max_position_embeddings=130, type_vocab_size=1, pad_token_id=1, num_labels=16,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    dense = XLMRobertaForSequenceClassification(config).eval()
+    dense.set_attn_implementation("eager")
+    groups = structured.unit_groups(dense)
+    compact = structured.compact(dense, {group.key: torch.arange(group.count) % 2 == 0 for group in groups})
+    tokens = {"input_ids": torch.randint(5, 8000, (32, 64)), "attention_mask": torch.ones(32, 64, dtype=torch.long)}
+    with torch.no_grad():
+        mine, other = medians(lambda: compact(**tokens), lambda: dense(**tokens))
+    yield Row("half of heads and neurons compacted away", "dense latency", mine / other, 0.55)
+
+
 def alignment() -> Iterator[Row]:
     """13 × 13 debiased CKA against its 26 Gram products alone."""
     from analysis.similarity import cka_matrix
@@ -189,7 +211,7 @@ def main() -> None:
     table = Table(title=f"{torch.get_num_threads()} threads, torch {torch.__version__}")
     for column in ("work", "measured against", "value", "budget"):
         table.add_column(column)
-    for measure in (start, alignment, selection, steps):
+    for measure in (start, alignment, compaction, selection, steps):
         for row in measure():
             table.add_row(row.work, row.against, f"{row.value:.4f} {row.unit}", f"{row.budget:.4f} {row.unit}")
     Console().print(table)
