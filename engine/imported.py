@@ -45,7 +45,9 @@ def examined(bench: Workbench, plan: Plan, dense: nn.Module) -> nn.Module:
     """The pruned model of a plan, after checking that it and the dense one are a pair of the sparsity that is said."""
     assert plan.checkpoint is not None
     path = models.model_path(plan.checkpoint, bench.study.base)
-    _refuse_another_pair(path, bench.path, bench.data.labels, bench.tokenizer)
+    if bench.data.type.classes:
+        _refuse_other_labels(path, bench.path, bench.data.labels)
+    _refuse_other_vocabulary(path, bench.path, bench.tokenizer)
     model = bench.load(path, 0)
     _refuse_other_shapes(model, dense)
     found, level = round(zeros(model), PLACES), plan.values[0]
@@ -60,13 +62,17 @@ def zeros(model: nn.Module) -> float:
     return float(sum(int((weight == 0).sum()) for weight in found) / sum(weight.numel() for weight in found))
 
 
-def _refuse_another_pair(pruned: str, dense: str, labels: tuple[str, ...], tokenizer: Any) -> None:
-    """Labels in another order or another vocabulary would give wrong scores without a word."""
+def _refuse_other_labels(pruned: str, dense: str, labels: tuple[str, ...]) -> None:
+    """Labels in another order would give wrong scores without a word."""
     names = models.keep_order(pruned, labels)
     if names != tuple(labels):
         raise ConfigError(
             [f"checkpoint: must have its labels in the order of {dense}: {', '.join(labels)}; got {', '.join(names)}"]
         )
+
+
+def _refuse_other_vocabulary(pruned: str, dense: str, tokenizer: Any) -> None:
+    """So would another vocabulary; a folder without a tokenizer takes the dense one's."""
     if any((Path(pruned) / name).is_file() for name in ("tokenizer.json", "vocab.txt", "vocab.json")):
         other = models.load_tokenizer(pruned)
         if other.get_vocab() != tokenizer.get_vocab():
