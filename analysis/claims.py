@@ -403,7 +403,7 @@ def _outcome(claim: Claim, evidence: Evidence) -> dict[str, Any]:
     row = {key: value for key, value in asdict(claim).items() if key not in ("measure", "arms")}
     try:
         effect, low, high = claim.measure(evidence)
-    except (KeyError, IndexError) as error:
+    except (KeyError, IndexError, ValueError) as error:
         return {**row, "effect": None, "low": None, "high": None, "verdict": "not tested", "why": str(error).strip("'")}
     if np.isnan([effect, low, high]).any():
         return {**row, "effect": None, "low": None, "high": None, "verdict": "not tested", "why": "no number came out"}

@@ -156,8 +156,12 @@ def _step(method: str, config: dict[str, Any], level: Level, levels: list[Level]
         return 1  # nothing is trained after a mask, so one unpruned level stands beside all of them
     if method == "dense_continued":
         return 1 + [other.path.name for other in levels].index(level.path.name)
-    folders = config.get("folders") or [record.level_name(value) for value in config["levels"]]
-    return 1 + folders.index(level.path.name)
+    return 1 + folders(config).index(level.path.name)
+
+
+def folders(config: dict[str, Any]) -> list[str]:
+    """The names of a run's level folders in the order of its arm."""
+    return list(config.get("folders") or [record.level_name(value) for value in config["levels"]])
 
 
 def runs(store: Path, study: str | None = None, problems: Problems = None) -> pd.DataFrame:
@@ -374,8 +378,9 @@ def probing(store: Path, study: str, problems: Problems = None) -> pd.DataFrame:
 def _outcomes(run: Run, config: dict[str, Any]) -> dict[int, float]:
     """Cycle → sparsity of its level, where that is an outcome and the lines name a strength or a size."""
     levels = {level.path.name: level for level in run.levels() if not level.asked}
-    folders = config.get("folders") or []
-    return {cycle: _sparsity(run, levels[name]) for cycle, name in enumerate(folders, start=1) if name in levels}
+    return {
+        cycle: _sparsity(run, levels[name]) for cycle, name in enumerate(folders(config), start=1) if name in levels
+    }
 
 
 TEXT = ("language", "split", "id", "tokens", "words", "characters", "truncated", "unknown")

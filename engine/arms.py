@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -285,10 +286,10 @@ class Arm:
         """Scores → masks on the network (a rewinding arm: on the dense one), saying in the log what is remarkable."""
         context, plan = self.context, self.plan
         section = context.job.method
-        rows = context.bench.calibration(section.calibration if section else {})
+        examples = cache(lambda: context.bench.calibration(section.calibration if section else {}))
         model = self.dense.model(context) if plan.rewind else self.model
         selector = Selector(
-            plan, model, matrices(model, plan.include, plan.exclude), context.bench, rows, context.run.seed
+            plan, model, matrices(model, plan.include, plan.exclude), context.bench, examples, context.run.seed
         )
 
         def choose(scores: Any, level: float, keep: Any) -> dict[str, Tensor]:

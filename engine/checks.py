@@ -12,12 +12,14 @@ from typing import Any
 
 from engine.config import ENDINGS, TASK_TYPES, CalibrationSection, MethodSection, TaskSection, TrainSection, validate
 from engine.criteria import CRITERIA
+from engine.objectives import OBJECTIVES
 from engine.plan import Plan, resolve
 from engine.recipes import CONTROLS
 from engine.tasks import TASKS
 
 # A method may change how it trains, not how much: every arm costs the same (M§4.7).
 SHARED = {"epochs", "retrain_epochs", "batch_size", "freeze_embeddings", "evaluations"}
+NUMBERS = ("regression",)  # task types whose head gives one number
 PROBED = ("sequence", "pair")  # task types with one label per example, which a linear probe can learn
 FILE_KEYS = ("type", "train", "validation", "test", "dataset", "config", "revision", "split", "columns", "format")
 
@@ -27,7 +29,7 @@ def meaning(sections: dict[str, Any], base: Path) -> list[str]:
     problems: list[str] = []
     if "task" in sections:
         problems += task_problems(sections["task"], base)
-        problems += _language_problems(sections)
+        problems += _language_problems(sections, base)
     if "model" in sections:
         problems += _model_problems(sections["model"].name, base)
         problems += [
@@ -52,7 +54,7 @@ def meaning(sections: dict[str, Any], base: Path) -> list[str]:
     ):
         problems.append("train.epochs: must be at least 1 with model.head = 'new', whose head is untrained; got 0")
     if "method" in sections:
-        problems += _method_problems(sections["method"], sections)
+        problems += _method_problems(sections["method"], sections, base)
     return problems
 
 
@@ -168,7 +170,7 @@ def languages_of(task: TaskSection) -> tuple[list[str], list[str]]:
     return sources, list(task.languages or (row.languages if row else ()))
 
 
-def _language_problems(sections: dict[str, Any]) -> Iterator[str]:
+def _language_problems(sections: dict[str, Any], base: Path) -> Iterator[str]:
     sources, languages = languages_of(sections["task"])
     if not languages:
         return
@@ -181,13 +183,22 @@ def _language_problems(sections: dict[str, Any]) -> Iterator[str]:
     if unknown := [code for code in probe if code not in languages]:
         yield f"probe.languages: must be among {', '.join(languages)}; got {', '.join(unknown)}"
     if "calibration" in sections:
-        yield from _calibration_problems(sections["calibration"], sources, "calibration")
+        yield from _calibration_problems(sections["calibration"], sections["task"], base, "calibration")
 
 
-def _calibration_problems(calibration: CalibrationSection, sources: list[str], key: str) -> Iterator[str]:
-    # Calibration reads train examples, and a local study has those in its source languages only.
-    if unknown := [code for code in calibration.languages or [] if code not in sources]:
-        yield f"{key}.languages: must be among the source languages {', '.join(sources)}; got {', '.join(unknown)}"
+def _calibration_problems(calibration: CalibrationSection, task: TaskSection, base: Path, key: str) -> Iterator[str]:
+    """Calibration reads train examples: of a language that is not trained on, it needs a training file all the same."""
+    sources, _ = languages_of(task)
+    for code in (code for code in calibration.languages or () if code not in sources):
+        if task.name in TASKS:
+            if code not in TASKS[task.name].languages:
+                yield f"{key}.languages: must be among {', '.join(TASKS[task.name].languages)}; got {code!r}"
+        elif task.dataset is None and "{language}" not in str(task.train) and "language" not in task.columns:
+            yield f"{key}.languages: must be among the source languages {', '.join(sources)}, unless task.train holds {{language}}; got {code!r}"
+        else:
+            for path in paths(task, "train", code, base):
+                if not path.is_file():
+                    yield f"{key}.languages: {code!r} must have a training file; {path} is not there"
 
 
 def _probing_problems(tasks: list[str], base: Path) -> Iterator[str]:
@@ -217,7 +228,7 @@ def _model_problems(name: str, base: Path) -> list[str]:
     return []
 
 
-def _method_problems(methods: list[MethodSection], sections: dict[str, Any]) -> list[str]:
+def _method_problems(methods: list[MethodSection], sections: dict[str, Any], base: Path) -> list[str]:
     problems: list[str] = []
     pruning = 0
     for index, method in enumerate(methods):
@@ -227,7 +238,9 @@ def _method_problems(methods: list[MethodSection], sections: dict[str, Any]) -> 
         if plan and "train" in sections:
             problems += _budget_problems(plan, sections["train"], key)
         pruning += plan is not None or bool(found)
-        problems += _override_problems(method, key, sections)
+        problems += _override_problems(method, key, sections, base)
+        if plan and "task" in sections:
+            problems += _divergence_problems(plan, sections["task"], key)
         if method.label in CONTROLS and method.recipe != method.label:
             problems.append(f"{key}.name: must not be {method.label!r}, which every study has")
     labels = [method.label for method in methods]
@@ -251,7 +264,18 @@ def _budget_problems(plan: Plan, train: TrainSection, key: str) -> Iterator[str]
         )
 
 
-def _override_problems(method: MethodSection, key: str, sections: dict[str, Any]) -> list[str]:
+def _divergence_problems(plan: Plan, task: TaskSection, key: str) -> Iterator[str]:
+    """A divergence needs classes: what predicts a number distils by squared error (M§4)."""
+    kind = TASKS[task.name].type if task.name in TASKS else task.type
+    if kind in NUMBERS and OBJECTIVES[plan.objective.name].options.get("divergence"):
+        able = [name for name, row in OBJECTIVES.items() if not row.options.get("divergence")]
+        yield (
+            f"{key}.objective.name: must be one of {', '.join(able)} for a {kind} task, whose predictions are numbers and not classes; "
+            f"got {plan.objective.name!r}"
+        )
+
+
+def _override_problems(method: MethodSection, key: str, sections: dict[str, Any], base: Path) -> list[str]:
     problems: list[str] = []
     if fixed := sorted(set(method.train) & SHARED):
         problems.append(
@@ -262,5 +286,5 @@ def _override_problems(method: MethodSection, key: str, sections: dict[str, Any]
     if method.calibration:
         value = validate(CalibrationSection, method.calibration, f"{key}.calibration", problems)
         if value and "task" in sections:
-            problems += _calibration_problems(value, languages_of(sections["task"])[0], f"{key}.calibration")
+            problems += _calibration_problems(value, sections["task"], base, f"{key}.calibration")
     return problems

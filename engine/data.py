@@ -129,6 +129,27 @@ def load_task(study: Study) -> TaskData:
     )
 
 
+def load_calibration(study: Study, data: TaskData, languages: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """Train examples in languages that are not trained on, for criteria that are calibrated on them (M§3).
+
+    Raises ConfigError with every problem: files that are not there, labels that training does not have.
+    """
+    task = _as_custom(study.task)
+    reader = _Reader(task, data.type, study.base)
+    found: dict[str, pd.DataFrame] = {}
+    for code in languages:
+        frame = _load_split(reader, "train", code)
+        if frame is None:
+            continue
+        if unknown := sorted(set(data.type.strict(frame)) - set(data.labels)) if data.labels else []:
+            reader.problems.append(f"train {code}: labels must occur in train of the sources; got {', '.join(unknown)}")
+        limit = task.limits.get("train")  # type: ignore[call-overload]
+        found[code] = capped(frame, limit) if limit else frame
+    if reader.problems:
+        raise ConfigError(list(dict.fromkeys(reader.problems)))
+    return found
+
+
 def _headline(kind: TaskType, name: str) -> TaskType:
     """The metric that a row of the tasks table names, else the type's own."""
     return kind.with_metric(TASKS[name].metric) if name in TASKS else kind

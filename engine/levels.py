@@ -12,7 +12,8 @@ from engine.masked import Masked
 from engine.model import matrices
 from engine.probing import probing_frame
 from engine.record import Level, write_json
-from engine.size import latency_ms, size
+from engine.size import compacted, latency_ms, size
+from engine.structured import shape_of
 from engine.weights import summary
 
 if TYPE_CHECKING:
@@ -59,12 +60,23 @@ def write_level(
             "weights", {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
         )
     facts["latency_ms_batch32"] = latency_ms(model, encoded, bench.handle)
+    facts |= _smaller(context, model, facts, dense)
     facts |= {
         "bytes_weights": level_bytes(level, "weights.safetensors"),
         "bytes_masks": level_bytes(level, "masks.safetensors"),
     }
     write_json(level.path / "size.json", facts)
     context.run.say(f"level {level.path.name}: measured sparsity {facts['sparsity_prunable']:.4f}")
+
+
+def _smaller(context: Context, model: nn.Module, facts: dict[str, Any], dense: dict[str, Any] | None) -> dict[str, Any]:
+    """The shape of a student, which its weights need to be loaded; size and speed of a structured level cut down."""
+    plan, bench = context.job.plan, context.bench
+    if dense and facts["prunable_parameters"] < dense["prunable_parameters"]:
+        return {"shape": shape_of(model)}
+    if plan is None or not plan.kinds:
+        return {}
+    return compacted(model, matrices(model), bench.test[1], bench.handle)
 
 
 def level_bytes(level: Level, name: str) -> int:

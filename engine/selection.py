@@ -6,7 +6,7 @@ chosen by `engine.mask`, heads and neurons by `engine.structured`, which writes 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,18 +20,19 @@ from engine.plan import Plan
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from engine.data import Encoded
     from engine.workbench import Workbench
 
 
 @dataclass(frozen=True)
 class Selector:
-    """Chooses masks for one plan on one network; `rows` are the calibration examples, rows of train."""
+    """Chooses masks for one plan on one network; `calibration` gives the examples that data-driven criteria look at."""
 
     plan: Plan
     model: nn.Module
     matrices: list[Matrix]
     bench: Workbench
-    rows: np.ndarray
+    calibration: Callable[[], Encoded]
     seed: int
 
     def choose(
@@ -59,8 +60,10 @@ class Selector:
             return {matrix.name: {"generator": matrix_generator(self.seed, matrix.name)} for matrix in self.matrices}
         if not needs & (stats.COLLECTED | {"neighbours"}):
             return {matrix.name: {} for matrix in self.matrices}
-        bench, rows = self.bench, self.rows if needs & stats.COLLECTED else np.array([], dtype=int)
-        return stats.collect(self.model, bench.data.type, self.matrices, needs, bench.train, rows, bench.handle.device)
+        bench = self.bench
+        encoded = self.calibration() if needs & stats.COLLECTED else bench.train
+        rows = np.arange(len(encoded)) if needs & stats.COLLECTED else np.array([], dtype=int)
+        return stats.collect(self.model, bench.data.type, self.matrices, needs, encoded, rows, bench.handle.device)
 
     def _units(
         self, scores: Mapping[str, Tensor] | None, level: float, keep: Mapping[str, Tensor] | None
@@ -71,10 +74,9 @@ class Selector:
         groups = structured.unit_groups(self.model, self.matrices, self.plan.kinds)
         row = CRITERIA[self.plan.criterion.name]
         if row.options.get("granularity") == "structured":
-            bench = self.bench
-            found = stats.unit_scores(
-                self.model, bench.data.type, groups, row, bench.train, self.rows, bench.handle.device
-            )
+            bench, encoded = self.bench, self.calibration()
+            rows = np.arange(len(encoded))
+            found = stats.unit_scores(self.model, bench.data.type, groups, row, encoded, rows, bench.handle.device)
         else:
             found = structured.unit_scores(groups, self.scores() if scores is None else scores)
         before = None if keep is None else structured.unit_masks(groups, keep)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from engine import evaluate
 from engine import model as models
 from engine.config import CalibrationSection, ConfigError, Study, TaskSection
 from engine.config import load as load_study
-from engine.data import Encoded, TaskData, capped, encode, hash_order, load_task, probe
+from engine.data import Encoded, TaskData, capped, encode, hash_order, load_calibration, load_task, probe
 from engine.evaluate import test_frame
 from engine.guidance import Teacher
 from engine.plan import Plan
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+SPARE = 4  # calibration candidates per example that is wanted
+
+
 @dataclass
 class Workbench:
     """Loads each thing once, when first asked for. Everything here is derived from the study and never changes."""
@@ -38,6 +41,7 @@ class Workbench:
     data: TaskData
     tokenizer: Any
     max_length: int
+    foreign: Mapping[str, pd.DataFrame] = field(default_factory=dict)  # calibration languages that are not trained on
     teachers: dict[int, Teacher] = field(default_factory=dict)
 
     @classmethod
@@ -53,7 +57,9 @@ class Workbench:
         config = models.load_config(path)
         data = replace(data, type=replace(data.type, pooling=models.pooling_of(config, data.type.pooling)))  # type: ignore[type-var]
         longest = models.longest_input(config, study.task.max_length)
-        return cls(study, handle, data, tokenizer, longest)
+        asked = [study.calibration.languages, *(method.calibration.get("languages") for method in study.method)]
+        codes = dict.fromkeys(code for some in asked for code in some or () if code not in data.sources)
+        return cls(study, handle, data, tokenizer, longest, load_calibration(study, data, list(codes)))
 
     @property
     def path(self) -> str:
@@ -162,23 +168,26 @@ class Workbench:
 
         return ProbingTask(name, data, encoded(train), encoded(test))
 
-    def calibration(self, overrides: dict[str, Any]) -> np.ndarray:
-        """Rows of `train` that data-driven criteria look at."""
+    def calibration(self, overrides: dict[str, Any]) -> Encoded:
+        """The examples that data-driven criteria look at, in the languages asked for, tokenised.
+
+        Every language brings equally many tokens (or examples); which ones goes by a hash of the id, so that parallel
+        languages bring the same items.
+        """
         section: CalibrationSection = self.study.override("calibration", overrides)
-        frame = self.train_frame
-        codes = section.languages or list(self.data.sources)
-        order = hash_order(frame["id"])
-        order = order[frame["language"].isin(codes).to_numpy()[order]]
-        subset = np.sort(order)
-        place = {row: index for index, row in enumerate(subset)}
-        rows = calibration_rows(
-            frame.iloc[subset],
-            self.train.lengths()[subset],
-            np.array([place[row] for row in order]),
-            section.examples,
-            section.equalise,
-        )
-        return subset[rows]
+        parts = []
+        for code in section.languages or self.data.sources:
+            frame = self._calibration_frame(code)
+            # Far more than can be chosen, so that short sentences suffice too, and no more than has to be tokenised.
+            parts.append(capped(frame, SPARE * section.examples).assign(language=code))
+        frame = pd.concat(parts, ignore_index=True)
+        lengths, order = self.encode(frame).lengths(), hash_order(frame["id"])
+        rows = calibration_rows(frame, lengths, order, section.examples, section.equalise)
+        return self.encode(frame.iloc[rows].reset_index(drop=True))
+
+    def _calibration_frame(self, code: str) -> pd.DataFrame:
+        found = self.data.frames.get(("train", code))
+        return self.foreign[code] if found is None else found
 
     def teacher(self, seed: int, dense: Callable[[], nn.Module]) -> Teacher:
         """The outputs of the dense model, which `dense` loads, on every training example: computed once per seed."""

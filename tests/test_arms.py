@@ -213,3 +213,56 @@ def test_resume_inside_a_cycle_is_bit_exact(
     for mine, whole in zip(job.run.levels(), finished[f"{name}-s0"].levels(), strict=True):
         ours, theirs = mine.arrays("weights"), whole.arrays("weights")
         assert all(np.array_equal(ours[key], theirs[key]) for key in theirs), mine.path.name
+
+
+def test_calibration_may_be_in_languages_that_are_not_trained_on(tiny_study, tmp_path: Path) -> None:
+    path = tiny_study(
+        '[[method]]\nrecipe = "wanda"\nlevels = [0.5]\nname = "wanda-de"\ncalibration = { languages = ["de"], examples = 20 }\n'
+        '[[method]]\nrecipe = "wanda"\nlevels = [0.5]\ncalibration = { languages = ["en", "de"], examples = 20 }'
+    )
+    study = config.load(path)
+    bench = Workbench.open(study)
+    german, both = (bench.calibration(method.calibration) for method in study.method)
+    ids = {tuple(tokens) for tokens in bench.encode(bench.foreign["de"]).tokens}
+    assert {tuple(tokens) for tokens in german.tokens} <= ids
+    share = [sum(len(t) for t in both.tokens if (tuple(t) in ids) is flag) for flag in (True, False)]
+    # Equal token counts per language, up to one sentence.
+    assert abs(share[0] - share[1]) <= max(len(tokens) for tokens in both.tokens)
+
+
+def test_a_calibration_language_without_training_text_is_named(tiny_study) -> None:
+    path = tiny_study('[[method]]\nrecipe = "wanda"\nlevels = [0.5]\ncalibration = { languages = ["sw"] }')
+    with pytest.raises(
+        config.ConfigError,
+        match=r"method\[0\].calibration.languages: 'sw' must have a training file; .*train.sw.tsv is not there",
+    ):
+        config.load(path)
+
+
+def test_a_window_longer_than_the_training_is_refused_before_anything_is_computed(tiny_study) -> None:
+    study = config.load(tiny_study('[[method]]\nrecipe = "pins"\nlevels = [0.5]\ncriterion = { window = 50 }'))
+    with pytest.raises(config.ConfigError, match=r"criterion.window: must be at most 6, the updates of the level 0.5"):
+        Workbench.open(study).verify([plan for _, plan in plans(study)])
+
+
+def test_divergences_are_refused_where_there_are_no_classes() -> None:
+    text = """
+[study]
+name = "x"
+[task]
+name = "custom"
+type = "regression"
+source_languages = ["en"]
+languages = ["en"]
+train = "a.tsv"
+test = "b.tsv"
+[[method]]
+recipe = "sdp_kld"
+levels = [0.5]
+"""
+    with pytest.raises(config.ConfigError) as caught:
+        config.parse(text, Path())
+    assert any(
+        "method[0].objective.name: must be one of none," in line and "regression task" in line
+        for line in caught.value.problems
+    )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -71,6 +71,10 @@ class Snapshot:
         """Number of layers, the embedding output included."""
         return int(next(iter(self.arrays.values())).shape[1])
 
+    def at(self, layers: Sequence[int]) -> Snapshot:
+        """The same states at some layers only."""
+        return replace(self, arrays={name: values_NLD[:, list(layers)] for name, values_NLD in self.arrays.items()})
+
     def layers(self, language: str, pooling: str, rows: Integers | None = None) -> Floats:
         """States `L × N × D` in float32: one contiguous set per layer."""
         values_NLD = self.arrays[f"{language}/{pooling}"]
@@ -112,8 +116,11 @@ class View:
 
     @cached_property
     def dense(self) -> Snapshot | None:
-        """The reference's states."""
-        return Snapshot.of(self.reference) if self.reference else None
+        """The reference's states: for a student with fewer blocks, at the blocks that its own were cut from."""
+        if self.reference is None:
+            return None
+        found, shape = Snapshot.of(self.reference), self.level.size().get("shape")
+        return found.at([0, *(block + 1 for block in shape["blocks"])]) if shape else found
 
     @property
     def poolings(self) -> tuple[str, ...]:

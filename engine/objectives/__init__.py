@@ -14,6 +14,7 @@ How a row of `OBJECTIVES` is called:
   teacher_states, **parameters)`, where tensors that `needs` does not name may be None. `logged` holds detached 0-d
   tensors by name. Non-finite values pass through to the loss, for the training loop to report with step and batch.
 
+`options["divergence"]`: compares distributions over classes, which a task that predicts numbers has not (M§4).
 `options["batch_coupled"]`: the loss depends on which examples share a batch, so that a batch must not be split.
 """
 
@@ -235,6 +236,7 @@ OBJECTIVES: Registry[Entry] = Registry(
             ),
             formula=r"(1 - \alpha)\,\mathrm{CE} + \alpha \tau^2\,\mathrm{KL}(\mathrm{teacher} \,\|\, \mathrm{student})",
             chosen="α = 0.5, τ = 2",
+            options={"divergence": True},
         ),
         Entry(
             name="sdp_mse",
@@ -281,6 +283,7 @@ OBJECTIVES: Registry[Entry] = Registry(
             formula=r"\mathrm{mean}_i [a_i T^2\,\mathrm{KL}_i + (1 - a_i)\,\mathrm{CE}_i],\quad a_i = 1 - H(p_i) / \log C",
             chosen="the teacher is chosen on a twentieth of train, held out (at most 256 examples), and renewed at 10 equal steps of "
             "the sparsity, or at every level of an iterative path",
+            options={"divergence": True},
         ),
         Entry(
             name="cap",
@@ -307,7 +310,7 @@ OBJECTIVES: Registry[Entry] = Registry(
             ),
             formula=r"w_{ce}\,\mathrm{CE} + w_{kd} T^2\,\mathrm{KL} + \sum_{\mathrm{PrC, SnC, FiC}} (w_u L_u + w_s L_s)",
             chosen="w_u = 0.1, w_s = 0.01, because the released code divides twice; at most 4 snapshots",
-            options={"batch_coupled": True},
+            options={"batch_coupled": True, "divergence": True},
         ),
     ),
 )
