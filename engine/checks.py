@@ -32,6 +32,18 @@ def meaning(sections: dict[str, Any], base: Path) -> list[str]:
         problems += _language_problems(sections, base)
     if "model" in sections:
         problems += _model_problems(sections["model"].name, base)
+        problems += [
+            line.replace("model.name", f"method[{index}].checkpoint").replace(
+                "bundled, a hub id or a folder", "a folder"
+            )
+            for index, method in enumerate(sections.get("method", ()))
+            if method.checkpoint is not None
+            for line in _model_problems(method.checkpoint, base)
+        ]
+        if any(method.checkpoint for method in sections.get("method", ())) and sections["model"].head == "new":
+            problems.append(
+                "model.head: must be 'keep' with a method that has a checkpoint, whose head is its own; got 'new'"
+            )
     if "probing" in sections:
         problems += _probing_problems(sections["probing"].tasks, base)
     if (

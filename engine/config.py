@@ -166,6 +166,7 @@ class MethodSection(Section):
         default=[], description="Axis of small and distill, descending: the fraction of the prunable parameters."
     )
     keep_weights: list[float] | None = Field(default=None, description="Levels whose weights stay on disk.")
+    checkpoint: str | None = Field(default=None, description="Folder of a model pruned elsewhere, for imported.")
 
     @property
     def label(self) -> str:

@@ -60,6 +60,7 @@ class Plan:
     floors: Mapping[str, float] | None = None
     ceilings: Mapping[str, float] | None = None
     keep_weights: tuple[float, ...] | None = None
+    checkpoint: str | None = None
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -88,6 +89,8 @@ class Plan:
         independent training repeats the retraining of all levels before it, and one from the pretrained weights
         the dense fine-tuning too.
         """
+        if self.checkpoint:
+            return 0
         afresh = self.path == "independent"
         retraining = train.retrain_epochs * (number if afresh else 1)
         return retraining + (train.epochs if self.start == "pretrained" and (afresh or number == 1) else 0)
@@ -131,6 +134,7 @@ def resolve(method: MethodSection, key: str) -> tuple[Plan | None, list[str]]:
         floors=dict(method.floors) or None,
         ceilings=dict(method.ceilings) or None,
         keep_weights=None if method.keep_weights is None else tuple(method.keep_weights),
+        checkpoint=method.checkpoint,
     )
     problems = [f"{key}.{line}" for line in (*_axis_problems(method, plan), *_fit_problems(method, plan))]
     return (None if problems else plan), problems
@@ -222,6 +226,12 @@ def _pattern_problems(plan: Plan) -> list[str]:
 
 def _fit_problems(method: MethodSection, plan: Plan) -> list[str]:
     """Every reason why the parts of this plan cannot work together."""
+    takes = bool(RECIPES[method.recipe].options.get("checkpoint"))
+    if takes:
+        return _checkpoint_problems(method, plan)
+    if plan.checkpoint:
+        taking = [name for name, row in RECIPES.items() if row.options.get("checkpoint")]
+        return [f"checkpoint: must be left out for {method.recipe}; only {', '.join(taking)} takes a pruned checkpoint"]
     if plan.axis == "sizes":
         return _student_problems(method, plan)
     return [
@@ -255,6 +265,20 @@ def _student_problems(method: MethodSection, plan: Plan) -> list[str]:
         problems.append(
             f"objective.name: must not compare weights for {method.recipe}, whose matrices have other shapes; got {plan.objective.name!r}"
         )
+    return problems
+
+
+def _checkpoint_problems(method: MethodSection, plan: Plan) -> list[str]:
+    """A model pruned elsewhere is taken as it is: nothing chooses weights or trains."""
+    allowed = {"recipe", "name", "levels", "checkpoint", "keep_weights"}
+    problems = [
+        f"{name}: must be left out for {method.recipe}, which takes a model as it is"
+        for name in sorted(method.model_fields_set - allowed)
+    ]
+    if not plan.checkpoint:
+        problems.append(f"checkpoint: must be given for {method.recipe}: the folder of the pruned model")
+    if len(plan.values) != 1:
+        problems.append(f"levels: must be the one sparsity of the pruned model; got {list(plan.values)}")
     return problems
 
 

@@ -3,7 +3,7 @@
 A recipe is a row; `engine.plan.resolve` puts a study's overrides over it. `options` hold the parts: `criterion`,
 `objective` and `schedule` name rows of their tables (or are pairs of a name and the parameters that the recipe sets);
 `axis` and `values` where they are not levels given by the study; `rewind` as in `engine.plan.Plan`; `control` marks the
-two runs that every study has.
+two runs that every study has; `checkpoint` one whose pruned model comes from a folder named in the method.
 """
 
 from __future__ import annotations
@@ -108,5 +108,8 @@ RECIPES: Registry[Entry] = Registry(
         _recipe("small", "Small model", "A small dense model, cut from the pretrained one and trained on the task alone.",
                 "M§4.5", axis="sizes", path="independent", start="pretrained", schedule="one_shot", section="M§4.5",
                 chosen="built like the distilled student, without a teacher"),
+        _recipe("imported", "Imported", "A checkpoint that was pruned elsewhere, taken as it is: its zeros are the mask, nothing is trained.",
+                "DESIGN §5", checkpoint=True,
+                chosen="the measured sparsity is its level; updates made elsewhere are unknown and count 0"),
     ),
 )  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,8 +58,6 @@ def jobs(study: Study, store: Path) -> list[Job]:
 
 def execute(job: Job, bench: Workbench, report: Report = lambda *_: None) -> str:
     """Do one run, or the rest of one, and return its state. Failures end in `status.json` with one sentence."""
-    from engine import arms  # here, because it loads torch, and listing a study's jobs must not
-
     run = job.run
     run.path.mkdir(parents=True, exist_ok=True)
     run.begin(run_config(job, bench))
@@ -71,7 +69,7 @@ def execute(job: Job, bench: Workbench, report: Report = lambda *_: None) -> str
     try:
         with terminable(), context.alive():
             context.prepare()
-            arms.KINDS.get(run.method, arms.method)(context)
+            _kind(job)(context)
         context.beat(context.total, "done", force=True)
         run.finish("done", seconds=round(time.monotonic() - context.started, 1))
         (run.path / "checkpoint.safetensors").unlink(missing_ok=True)
@@ -85,6 +83,14 @@ def execute(job: Job, bench: Workbench, report: Report = lambda *_: None) -> str
         run.finish("failed", reason=reason)
         raise
     return "done"
+
+
+def _kind(job: Job) -> Callable[[Context], None]:
+    """What to do for this run: a control, a model pruned elsewhere, or an arm."""
+    from engine import arms, imported  # here, because they load torch, and listing a study's jobs must not
+
+    usual = imported.arm if job.plan and job.plan.checkpoint else arms.method
+    return arms.KINDS.get(job.run.method, usual)
 
 
 def _reason(error: Exception) -> str:
@@ -123,6 +129,8 @@ def run_config(job: Job, bench: Workbench) -> dict[str, Any]:
         levels = longest_arm(study) if job.run.method == "dense_continued" else 0
         return {**facts, "recipe": job.run.method, "levels": [0.0], "cycles": levels}
     overrides = {"train": job.method.train, "calibration": job.method.calibration}
+    if job.plan.checkpoint:
+        facts["checkpoint_digest"] = bench.digest_of(job.plan.checkpoint)
     return {
         **facts,
         "recipe": job.plan.recipe,

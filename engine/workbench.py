@@ -68,8 +68,12 @@ class Workbench:
 
     def pretrained(self, seed: int) -> nn.Module:
         """The pretrained checkpoint with a task head drawn from the seed, on the device."""
+        return self.load(self.path, seed)
+
+    def load(self, path: str, seed: int) -> nn.Module:
+        """A checkpoint made ready like the pretrained one: the study's head, attention and device."""
         found = models.load_model(
-            self.path, self.data.type, self.data.labels, self.study.model.head, devices.seed_of(seed, "head")
+            path, self.data.type, self.data.labels, self.study.model.head, devices.seed_of(seed, "head")
         )
         if self.handle.device.type == "cpu":
             # On a CPU and short inputs the fused kernels cost more than they save, in the backward pass above all.
@@ -77,6 +81,10 @@ class Workbench:
         if self.study.train.freeze_embeddings:
             found.get_input_embeddings().requires_grad_(False)
         return found.to(self.handle.device)
+
+    def digest_of(self, checkpoint: str) -> str:
+        """Fingerprint of another checkpoint that the study names."""
+        return models.digest(models.model_path(checkpoint, self.study.base))
 
     def settings(self, overrides: dict[str, Any], epochs: int) -> Settings:
         """The training settings of a cycle of so many epochs, with a method's overrides."""
@@ -263,8 +271,11 @@ class Workbench:
             raise ConfigError(problems)
 
     def _try(self, plan: Plan, model: nn.Module) -> None:
-        from engine import mask
+        from engine import imported, mask
 
+        if plan.checkpoint:
+            imported.examined(self, plan, model)
+            return
         found = models.matrices(model, plan.include, plan.exclude)
         names = [matrix.name for matrix in found]
         floors, ceilings = (models.patterns_to_names(getattr(plan, key), names, key) for key in ("floors", "ceilings"))

@@ -656,6 +656,22 @@ def jaccard(a, b):
     return len(first & second) / len(first | second)
 
 
+def bpe_products(word: str, ranks: dict[tuple[str, str], int]) -> list[str]:
+    """Products of byte-pair encoding on a word, in order: each time every adjacent pair is looked at anew (M§2.5)."""
+    parts, products = list(word), []
+    while True:
+        best = None
+        for place in range(len(parts) - 1):
+            rank = ranks.get((parts[place], parts[place + 1]))
+            if rank is not None and (best is None or rank < best[0]):
+                best = (rank, place)
+        if best is None:
+            return products
+        place = best[1]
+        parts = [*parts[:place], parts[place] + parts[place + 1], *parts[place + 2 :]]
+        products.append(parts[place])
+
+
 # --- heads and neurons (M§2, M§3) -----------------------------------------------------------------------------------
 
 
