@@ -147,7 +147,30 @@ def measure(
     request = maps.Request(projection or "umap", pooling, layer, points=points or maps.POINTS) if asked else None
     wish = measures.Wish(tuple(only or (["map"] if asked else ())), tuple(run or ()), tuple(level or ()), request)
     problems = measures.measure(store, study, wish, workers, lambda line: print(line, flush=True))
+    if wish == measures.Wish():
+        problems += _compare(store, study)
     if problems:
+        raise fail(list(dict.fromkeys(problems)), 1)
+
+
+def _compare(store: Path, study: str, other: str | None = None) -> list[str]:
+    from analysis.measures import compare
+
+    return compare.compare(store, study, other, lambda line: print(line, flush=True))
+
+
+@app.command()
+@guarded
+def compare(
+    store: Store,
+    study: StudyName,
+    against: Annotated[str | None, typer.Option("--against", help="Another study; default: inside this one.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Compute and store the pairs of methods of a study, or of two studies: differences, tests, mask overlap."""
+    if against == study:
+        raise RecordError(f"--against: must be another study than --study; got {against!r}")
+    if problems := _compare(store, study, against):
         raise fail(problems, 1)
 
 

@@ -622,3 +622,24 @@ def unit_cosine(reference, weight):
 def jaccard(a, b):
     first, second = ({i for i, kept in enumerate(np.ravel(mask)) if kept} for mask in (a, b))
     return len(first & second) / len(first | second)
+
+
+# -- comparisons of methods ---------------------------------------------------------------------------------------
+
+
+def crossed_interval(values, seed, resamples):
+    """Bootstrap of the mean of seeds × languages, both resampled: one resample at a time, by explicit counts."""
+    values = np.asarray(values, dtype=np.float64)
+    rng = np.random.default_rng(seed)
+    draws = []
+    for n in values.shape:
+        drawn = rng.integers(n, size=(resamples, n))
+        draws.append([[list(row).count(place) for place in range(n)] for row in drawn])
+    means = []
+    for seed_counts, language_counts in zip(*draws, strict=True):
+        total = 0.0
+        for s, u in enumerate(seed_counts):
+            for k, v in enumerate(language_counts):
+                total += u * v * float(values[s, k])
+        means.append(total / values.size)
+    return np.quantile(means, 0.025), np.quantile(means, 0.975)

@@ -327,6 +327,28 @@ def _frame(path: str, stamp: str) -> pd.DataFrame:
     return record.read_frame(Path(path))
 
 
+def comparison(study: str, other: str | None, name: str) -> pd.DataFrame | None:
+    """A stored comparison inside a study, or of it with another one; None where it has not been made."""
+    from analysis.measures import files
+
+    wanted = f"{name}-{other}" if other else name
+    paths = [
+        path for path in files.newest(files.of_study(store(), study), wanted) if path.stem.rpartition("-")[0] == wanted
+    ]
+    return _level_rows(tuple(map(str, paths)), (), stamp(paths)) if paths else None
+
+
+def config(study: str, run: str) -> dict[str, Any]:
+    """The configuration of a run."""
+    path = store() / study / run / "config.json"
+    return _config(str(path.parent), stamp([path]))
+
+
+@st.cache_data(max_entries=128, show_spinner=False)
+def _config(run: str, stamp: str) -> dict[str, Any]:
+    return record.Run(Path(run)).config()
+
+
 # -- what runs -----------------------------------------------------------------------------------------------------
 
 

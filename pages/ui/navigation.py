@@ -48,10 +48,12 @@ PLACES = (
     Place("Run", "new-study", "New study", "Describe a study, check what it costs, and start it."),
     Place("Run", "monitor", "Monitor", "What runs and what waits, while it happens."),
     Place("Languages", "degradation", "Degradation", "What each language loses at each sparsity."),
+    Place("Languages", "compare", "Compare", "Methods of one study or of several against each other."),
     Place("Representations", "alignment", "Alignment", "How far the pruned states moved from the dense ones."),
     Place("Representations", "separability", "Separability & SNR", "How well the classes can still be told apart."),
     Place("Representations", "map", "Map", "Where the examples of each language lie, before and after."),
     Place("Inside", "weights", "Weights", "Which blocks and matrices lost what."),
+    Place("Share", "present", "Present", "One figure per screen, walked through with the arrow keys."),
     Place("Share", "methods", "Methods", "What every method and every number here means."),
 )
 _ROUTED: ContextVar[bool] = ContextVar("routed", default=False)
