@@ -176,7 +176,7 @@ def contrasts(values: pd.DataFrame) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     for place, group in values.groupby(list(PLACE), sort=False) if len(values) else ():
-        arms = {key: part for key, part in group.groupby(list(KEYS), sort=False)}
+        arms = dict(list(group.groupby(list(KEYS), sort=False)))
         for a, b in combinations(arms, 2):
             if found := _contrast(arms[a], arms[b]):
                 sides = {f"{name}_{side}": value for side, key in (("a", a), ("b", b)) for name, value in zip(KEYS, key, strict=True)}  # fmt: skip

@@ -61,7 +61,9 @@ def inside(choice: Choice, facts: Sequence[loading.Facts]) -> None:
         with st.columns([1, 4])[0]:
             layer = controls.layer(layers)
     shown = figures.inside_dots(contrasts, choice.reference, choice.arms, choice.level, layer, show.dark())
-    show.figure(shown, "compare-inside", definitions=("r_squared", "pruning_snr_db", "cka", "updates_to_recover"))
+    show.figure(
+        shown, "compare-inside", definitions=("r_squared", "pruning_snr_db", "linear_cka", "updates_to_recover")
+    )
     st.caption("Read it with the scores: classes can stand apart, and noise be low, while the answer is wrong.")
 
 

@@ -382,7 +382,7 @@ def test_a_figure_carries_reading_caption_data_and_definition() -> None:
     said = texts(app)
     assert "ar loses *most*: 4.0 points" in said and "n = 200; 2 seeds" in said
     assert app.dataframe[0].value["drop"].tolist() == [1.5, 4.0]
-    assert [button.label for button in app.get("download_button")] == ["Data as CSV", "Figure as HTML"]
+    assert [button.label for button in app.get("download_button")] == ["CSV", "Parquet", "LaTeX", "HTML"]
     assert any("HSIC" in formula.value for formula in app.latex)
     assert [popover.proto.popover.label for popover in app.get("popover")] == ["What is CKA?"]
     assert app.metric[0].label == "Accuracy" and "gold class" in app.metric[0].help

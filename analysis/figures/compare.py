@@ -146,7 +146,10 @@ def inside_dots(
     names = [arm for arm in arms if arm in set(zip(rows["study"], rows["method"], strict=True))]
     columns = min(4, len(measures))
     lines = -(-len(measures) // columns)
-    figure = make_subplots(lines, columns, subplot_titles=[_panel(name) for name in measures], shared_yaxes=True, horizontal_spacing=0.03, vertical_spacing=0.24 if lines > 1 else 0)  # fmt: skip
+    titles, gap = [_panel(name) for name in measures], 0.24 if lines > 1 else 0
+    figure = make_subplots(
+        lines, columns, subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.03, vertical_spacing=gap
+    )
     figure.update_layout(
         template=theme.template(dark), height=90 + lines * (90 + 30 * len(names)), showlegend=False, margin={"t": 50}
     )
@@ -155,6 +158,7 @@ def inside_dots(
             figure, rows[rows["measure"] == name], name, names, arms, dark, (place // columns + 1, place % columns + 1)
         )
     figure.update_yaxes(range=[len(names) - 0.5, -0.5], tickvals=list(range(len(names))), ticktext=[named(arm, arms) for arm in names])  # fmt: skip
+    figure.update_xaxes(nticks=4)
     figure.update_annotations(font_size=13)
     intervals = "95% intervals by paired bootstrap over seeds and languages, the probe examples as they are; recovery over seeds alone"
     note = "▲ more is better, ▼ less is better; filled: the interval excludes 0, not corrected for many looks"
@@ -228,7 +232,8 @@ def overlap_heatmap(overlap: pd.DataFrame, arms: Sequence[Arm], sparsity: float,
                        colorbar={"title": {"text": "Overlap"}}, hovertemplate="%{y} and %{x}: %{z:.3f}<extra></extra>")  # fmt: skip
     figure.update_yaxes(autorange="reversed")
     best = means.loc[(means["jaccard"] - means["chance"]).idxmax()]
-    reading = f"At {theme.level(sparsity)} sparsity {named(best['a'], arms)} and {named(best['b'], arms)} keep the most weights in common: {best['jaccard']:.2f}, where chance gives {best['chance']:.2f}."
+    reading = f"At {theme.level(sparsity)} sparsity {named(best['a'], arms)} and {named(best['b'], arms)} have most in common:"
+    reading = f"{reading} {best['jaccard']:.2f} of what either keeps, where chance gives {best['chance']:.2f}."
     note = "in brackets: the overlap of random masks with the same counts per matrix"
     return Shown(
         figure,

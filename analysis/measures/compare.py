@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -137,7 +138,8 @@ def overlap(store: Path, names: list[str], problems: list[str]) -> pd.DataFrame:
         for a, b in combinations(masks, 2):
             with tables.tolerated(f"{a[0]}/{a[1]} and {b[0]}/{b[1]}", problems):
                 sides = {f"{what}_{side}": value for side, key in (("a", a), ("b", b)) for what, value in zip(pairs.KEYS, key, strict=True)}  # fmt: skip
-                rows.append({**sides, "sparsity": sparsity, "seed": seed, **_overlap(masks[a], masks[b])})
+                row: dict[str, Any] = {**sides, "sparsity": sparsity, "seed": seed}
+                rows.append(row | _overlap(masks[a], masks[b]))
     return pd.DataFrame(rows)
 
 
@@ -147,6 +149,6 @@ def _overlap(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> dict[str, fl
         raise ValueError("masks: must be of the same matrices; got no matrix with equal name and shape")
     both = sum(int((a[name] & b[name]).sum()) for name in shared)
     either = sum(int((a[name] | b[name]).sum()) for name in shared)
-    kept = [[int(masks[name].sum()) for name in shared] for masks in (a, b)]
-    chance = similarity.jaccard_chance(*kept, [a[name].size for name in shared])
+    kept_a, kept_b = ([int(masks[name].sum()) for name in shared] for masks in (a, b))
+    chance = similarity.jaccard_chance(kept_a, kept_b, [a[name].size for name in shared])
     return {"jaccard": both / either if either else float("nan"), "chance": chance, "matrices": len(shared)}

@@ -349,6 +349,18 @@ def _config(run: str, stamp: str) -> dict[str, Any]:
     return record.Run(Path(run)).config()
 
 
+def told(study: str) -> Any:
+    """The study as Present and the report tell it (`analysis.story.Told`), with its tables read once."""
+    return _told(str(store()), study, study_stamp(study))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _told(where: str, study: str, stamp: str) -> Any:
+    from analysis import story
+
+    return story.Told(Path(where), study)
+
+
 # -- what runs -----------------------------------------------------------------------------------------------------
 
 

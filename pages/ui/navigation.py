@@ -11,6 +11,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import streamlit as st
 
@@ -81,9 +82,19 @@ def _menu() -> dict[str, list[st.Page]]:
     return menu
 
 
+def bare(key: str = "") -> bool:
+    """Does the address ask for a page without menu and controls? Presenting does. `key`: the page, where it is known."""
+    key = key or urlsplit(st.context.url or "").path.rstrip("/").rpartition("/")[2]
+    return key == "present" and st.query_params.get("mode") == "show"
+
+
+def _navigate() -> st.Page:
+    return st.navigation(_menu(), expanded=True, position="hidden" if bare() else "sidebar")
+
+
 def route() -> None:
     """Show the menu and run the page that the address names."""
-    _run(st.navigation(_menu(), expanded=True))
+    _run(_navigate())
 
 
 def _run(chosen: st.Page) -> None:
@@ -101,7 +112,7 @@ def guard(key: str) -> None:
     """
     if _ROUTED.get():
         return
-    chosen = st.navigation(_menu(), expanded=True)
+    chosen = _navigate()
     if chosen.url_path == place(key).url:
         _run(chosen)
         st.stop()
