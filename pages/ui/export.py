@@ -82,7 +82,7 @@ def latex(frame: pd.DataFrame) -> str:
 
 def keep(shown: Any, key: str, dark: bool) -> None:
     """The button that keeps a figure for presenting, with the view that shows it."""
-    study = study_of(link.current().shown)
+    study = study_of(link.current().shown) if link.begun() else None
     if study is None:
         return
     blocked = loading.readonly()
