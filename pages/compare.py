@@ -69,7 +69,7 @@ def inside(choice: Choice, facts: Sequence[loading.Facts]) -> None:
 
 def masks(choice: Choice, facts: Sequence[loading.Facts]) -> None:
     """How much of what was kept two arms have in common."""
-    shown = figures.overlap_heatmap(arms.stored(choice, "overlap"), choice.arms, choice.level, show.dark())
+    shown = figures.overlap_heatmap(arms.stored(choice, "mask_pairs"), choice.arms, choice.level, show.dark())
     show.figure(shown, "compare-masks", definitions=("jaccard", "jaccard_chance"))
 
 

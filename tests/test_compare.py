@@ -126,7 +126,7 @@ def test_one_value_has_no_interval_and_nonsense_is_refused() -> None:
 
 
 def test_overlap_is_that_of_the_masks(store: Path) -> None:
-    frame = files.read_study(store, "first", "overlap")
+    frame = files.read_study(store, "first", "mask_pairs")
     row = frame[(frame["seed"] == 1) & (frame["sparsity"] == 0.9) & (frame["method_a"] == "magnitude") & (frame["method_b"] == "random")].iloc[0]  # fmt: skip
     from engine import record
 
@@ -161,7 +161,7 @@ def test_figures_say_what_they_show(store: Path, dark: bool) -> None:
     shown = [
         figures.difference_dots(read["pairs"], FIRST, arms, 0.9, dark=dark),
         figures.inside_dots(read["contrasts"], FIRST, arms, 0.9, 2, dark),
-        figures.overlap_heatmap(read["overlap"], arms, 0.9, dark),
+        figures.overlap_heatmap(read["mask_pairs"], arms, 0.9, dark),
     ]
     for one in shown:
         assert one.figure.data and one.reading.endswith(".") and "seed" in one.caption and len(one.data)

@@ -1,6 +1,6 @@
 """Figures that set methods against each other: score differences, what happened inside, masks, size (M§6.1, M§6.8, M§6.11).
 
-They read the tables `pairs`, `contrasts` and `overlap` of analysis.measures.compare, and `spread` beside `size.json`. An
+They read the tables `pairs`, `contrasts` and `mask_pairs` of analysis.measures.compare, and `spread` beside `size.json`. An
 arm is (study, method); every difference is shown as arm − reference.
 """
 

@@ -1,11 +1,12 @@
 """Comparisons on disk: pairs of methods of one study or of two, made from predictions and from what is measured already.
 
-`pairs`, `contrasts` and `overlap` stand in `STORE/<study>/measures/`; those with another study as variants
+`pairs`, `contrasts` and `mask_pairs` stand in `STORE/<study>/measures/`; those with another study as variants
 `pairs-<other>` of the study that was named first, so that a reader of `pairs` finds both.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
@@ -24,7 +25,7 @@ from engine import record
 from engine.record import Level
 
 Say = Callable[[str], None]
-NAMES = ("pairs", "contrasts", "overlap")
+NAMES = ("pairs", "contrasts", "mask_pairs")
 # Table of the levels -> columns that are compared.
 INSIDE = {
     "separability": ("r_squared", "fisher_ratio", "class_snr", "pruning_snr_db"),
@@ -51,7 +52,7 @@ def compare(store: Path, study: str, other: str | None = None, say: Say = print)
         makers: dict[str, Callable[[], pd.DataFrame]] = {
             "pairs": lambda: _pairs(store, names, problems),
             "contrasts": lambda: _across(pairs.contrasts(values(store, names, problems)), names),
-            "overlap": lambda: _across(overlap(store, names, problems), names),
+            "mask_pairs": lambda: _across(mask_pairs(store, names, problems), names),
         }
         for name, make in makers.items():
             if not files.stored(folder, name + suffix, key):
@@ -121,7 +122,7 @@ def _long(frame: pd.DataFrame, keys: list[str], column: str) -> pd.DataFrame:
     return part[np.isfinite(part["value"].astype(float))]
 
 
-def overlap(store: Path, names: list[str], problems: list[str]) -> pd.DataFrame:
+def mask_pairs(store: Path, names: list[str], problems: list[str]) -> pd.DataFrame:
     """Jaccard overlap of what two methods kept at the same level and seed, beside what chance would give (M§6.8)."""
     found: dict[tuple[float, int], dict[tuple[str, str, str], Level]] = {}
     for name in names:
@@ -134,21 +135,33 @@ def overlap(store: Path, names: list[str], problems: list[str]) -> pd.DataFrame:
                     found.setdefault(place, {})[name, run.method, str(config["recipe"])] = level
     rows = []
     for (sparsity, seed), levels in found.items():
-        masks = {key: level.masks() for key, level in levels.items()} if len(levels) > 1 else {}
-        for a, b in combinations(masks, 2):
+        for a, b in combinations(levels, 2):
             with tables.tolerated(f"{a[0]}/{a[1]} and {b[0]}/{b[1]}", problems):
                 sides = {f"{what}_{side}": value for side, key in (("a", a), ("b", b)) for what, value in zip(pairs.KEYS, key, strict=True)}  # fmt: skip
                 row: dict[str, Any] = {**sides, "sparsity": sparsity, "seed": seed}
-                rows.append(row | _overlap(masks[a], masks[b]))
+                rows.append(row | _overlap(levels[a], levels[b]))
     return pd.DataFrame(rows)
 
 
-def _overlap(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> dict[str, float]:
-    shared = [name for name in a if name in b and a[name].shape == b[name].shape]
+def _overlap(a: Level, b: Level) -> dict[str, float]:
+    """Overlap of two levels' masks, as packed bits: eight weights a byte, and nothing is unpacked."""
+    packed = [level.arrays("masks") for level in (a, b)]
+    shapes = [json.loads(record.read_metadata(level.path / "masks.safetensors")["shapes"]) for level in (a, b)]
+    shared = [name for name, shape in shapes[0].items() if shapes[1].get(name) == shape]
     if not shared:
         raise ValueError("masks: must be of the same matrices; got no matrix with equal name and shape")
-    both = sum(int((a[name] & b[name]).sum()) for name in shared)
-    either = sum(int((a[name] | b[name]).sum()) for name in shared)
-    kept_a, kept_b = ([int(masks[name].sum()) for name in shared] for masks in (a, b))
-    chance = similarity.jaccard_chance(kept_a, kept_b, [a[name].size for name in shared])
-    return {"jaccard": both / either if either else float("nan"), "chance": chance, "matrices": len(shared)}
+    both, kept_a, kept_b = (
+        [_ones(bits) for bits in side]
+        for side in (
+            [packed[0][name] & packed[1][name] for name in shared],
+            [packed[0][name] for name in shared],
+            [packed[1][name] for name in shared],
+        )
+    )
+    union = sum(kept_a) + sum(kept_b) - sum(both)
+    chance = similarity.jaccard_chance(kept_a, kept_b, [int(np.prod(shapes[0][name])) for name in shared])
+    return {"jaccard": sum(both) / union if union else float("nan"), "chance": chance, "matrices": len(shared)}
+
+
+def _ones(bits: np.ndarray) -> int:
+    return int(np.bitwise_count(bits).sum())  # the bits that fill the last byte are 0

@@ -112,7 +112,7 @@ def comparisons(choice: Choice) -> Iterator[tuple[str, str | None]]:
 
 
 def stored(choice: Choice, name: str) -> pd.DataFrame:
-    """The rows of `pairs`, `contrasts` or `overlap` for the arms' studies; what is not there has a button."""
+    """The rows of `pairs`, `contrasts` or `mask_pairs` for the arms' studies; what is not there has a button."""
     frames = []
     for study, other in comparisons(choice):
         frame = loading.comparison(study, other, name)
