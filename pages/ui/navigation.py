@@ -48,6 +48,7 @@ PLACES = (
     Place("Run", "home", "Home", "Studies in this store, and where to begin."),
     Place("Run", "new-study", "New study", "Describe a study, check what it costs, and start it."),
     Place("Run", "monitor", "Monitor", "What runs and what waits, while it happens."),
+    Place("Run", "runs", "Runs", "Every run of this store: name, tag, archive, delete, take out and bring in."),
     Place("Languages", "degradation", "Degradation", "What each language loses at each sparsity."),
     Place("Languages", "compare", "Compare", "Methods of one study or of several against each other."),
     Place("Representations", "alignment", "Alignment", "How far the pruned states moved from the dense ones."),

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import streamlit as st
 
 from engine.record import RecordError
-from pages.ui import link, loading, navigation, show
+from pages.ui import link, loading, navigation, show, tour
 
 
 class _EndedError(Exception):
@@ -40,6 +40,7 @@ def page(key: str) -> Iterator[navigation.Place]:
     notices = st.container()
     if not bare:
         _sidebar()
+        tour.banner(key)
     complete = False
     try:
         yield place
