@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,9 +57,27 @@ def _study_files(study: str) -> Iterator[Path]:
     yield store() / study / "measures"
 
 
+_STAMPS: ContextVar[dict[tuple[str, str], str] | None] = ContextVar("stamps", default=None)
+
+
+@contextmanager
+def one_look() -> Iterator[None]:
+    """While a page is drawn every study is looked at once: a large one has hundreds of files, and pages ask repeatedly."""
+    token = _STAMPS.set({})
+    try:
+        yield
+    finally:
+        _STAMPS.reset(token)
+
+
 def study_stamp(study: str) -> str:
     """Changes whenever a level, a run or a measure of the study is finished."""
-    return stamp(_study_files(study))
+    seen, key = _STAMPS.get(), (str(store()), study)
+    if seen is None:  # a fragment that looks again by itself
+        return stamp(_study_files(study))
+    if key not in seen:
+        seen[key] = stamp(_study_files(study))
+    return seen[key]
 
 
 # -- what a study is ----------------------------------------------------------------------------------------------

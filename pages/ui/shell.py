@@ -43,7 +43,8 @@ def page(key: str) -> Iterator[navigation.Place]:
         tour.banner(key)
     complete = False
     try:
-        yield place
+        with loading.one_look():
+            yield place
         complete = True
     except _EndedError:
         pass
