@@ -203,10 +203,12 @@ def parts(found: dict[str, Any]) -> None:
     labels = f"{len(found['labels'])} labels: {', '.join(found['labels'][:12])}" if found["labels"] else ""
     kind = "parallel by id" if found["parallel"] else "not parallel"
     st.markdown(f"**The data is read.** {show.escape('; '.join(part for part in (labels, kind) if part))}")
+    counts = counts.map(lambda count: "–" if count != count else f"{count:.0f}")
     st.dataframe(counts, height=min(220, 38 + 35 * len(counts)))
     names = [f"{part['split']} · {part['language']}" for part in found["parts"]]
     chosen = st.selectbox("First rows of", names, key="preview-part")
-    st.dataframe(pd.DataFrame(found["parts"][names.index(chosen)]["examples"]), hide_index=True)
+    head = pd.DataFrame(found["parts"][names.index(chosen)]["examples"])
+    st.dataframe(head[sorted(head.columns, key=lambda name: name == "id")], hide_index=True)
     for note in found["notes"]:
         st.caption(show.escape(note))
 
