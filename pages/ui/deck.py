@@ -60,8 +60,11 @@ def choice(name: str, options: list[str], default: str) -> str:
 
 
 def put(name: str, value: str) -> None:
-    """Change such a setting; for the callback of a button."""
-    st.session_state[link.key(name)] = value
+    """Change such a setting; for the callback of a button.
+
+    In the address, not in the session: what stands there decides before the page is drawn whether it has a menu.
+    """
+    st.query_params[name] = value
 
 
 def draw(screen: Screen, dark: bool) -> None:

@@ -50,8 +50,8 @@ def field(title: str, rule: Mapping[str, Any], value: Any, key: str) -> Any:
     rule = _plain(rule)
     start = rule.get("default") if value is None else value
     words = title, rule.get("description")
-    if "enum" in rule:
-        options = [*([None] if empty else []), *rule["enum"]]
+    if "enum" in rule or (empty and rule.get("type") == "boolean"):
+        options = [*([None] if empty else []), *rule.get("enum", (True, False))]
         return st.selectbox(words[0], options, options.index(start) if start in options else 0, lambda one: UNSET if one is None else str(one), help=words[1], key=key)  # fmt: skip
     kind = rule.get("type")
     if kind == "boolean":

@@ -64,10 +64,11 @@ def _own(values: Mapping[str, Any], key: str) -> dict[str, Any]:
     )
     sources = [FILES, UPLOAD, HUB]
     source = right.selectbox("Data from", sources, sources.index(_source(values)), key=f"{key}.task.source")
-    values = {**values, "type": kind}
+    result = {**values, "type": kind}
     if source == UPLOAD:
-        values = {**values, **_upload(key)}
-    result = form.fields("task", values, key, ["source_languages", "languages"])
+        result |= _upload(key)  # whose languages are those of the files
+    else:
+        result = form.fields("task", result, key, ["source_languages", "languages"])
     _needed(kind)
     dropped, names = (FILE_KEYS, list(HUB_KEYS)) if source == HUB else (HUB_KEYS, [*FILE_KEYS, "format"])
     result = {name: value for name, value in result.items() if name not in dropped}
