@@ -773,3 +773,24 @@ def spearman(x, y):
 def leave_one_out(x, y):
     values = [spearman([*x[:g], *x[g + 1 :]], [*y[:g], *y[g + 1 :]]) for g in range(len(x))]
     return min(values), max(values)
+
+
+# -- comparisons of methods ---------------------------------------------------------------------------------------
+
+
+def crossed_interval(values, seed, resamples):
+    """Bootstrap of the mean of seeds × languages, both resampled: one resample at a time, by explicit counts."""
+    values = np.asarray(values, dtype=np.float64)
+    rng = np.random.default_rng(seed)
+    draws = []
+    for n in values.shape:
+        drawn = rng.integers(n, size=(resamples, n))
+        draws.append([[list(row).count(place) for place in range(n)] for row in drawn])
+    means = []
+    for seed_counts, language_counts in zip(*draws, strict=True):
+        total = 0.0
+        for s, u in enumerate(seed_counts):
+            for k, v in enumerate(language_counts):
+                total += u * v * float(values[s, k])
+        means.append(total / values.size)
+    return np.quantile(means, 0.025), np.quantile(means, 0.975)
