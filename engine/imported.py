@@ -27,7 +27,7 @@ PLACES = 4  # decimals of a level
 
 def arm(context: Context) -> None:
     """The one level of a run: load the pruned model, take its zeros as masks, measure."""
-    from engine.arms import Dense
+    from engine.arm import Dense
     from engine.levels import write_level
     from engine.masked import Masked
 

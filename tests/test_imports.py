@@ -16,7 +16,7 @@ FROM_ENGINE = {"config", "registry", "record", "metrics"} | TABLES
 # The way a datum goes. A module may import what stands to its left, and the shared pieces of any place.
 ORDER = ["registry", "metrics", "schedule", "mask", "criteria", "objectives", "tasks", "config", "recipes", "plan", "checks", "model", "reading", "data", "device",
          "stats", "masked", "structured", "pruning", "guidance", "trainer", "evaluate", "extract", "size", "weights", "probing", "workbench", "record", "context", "selection", "levels",
-         "arms", "runner", "estimate", "queue"]  # fmt: skip
+         "arm", "arms", "runner", "estimate", "queue"]  # fmt: skip
 
 
 def imports(path: Path) -> Iterator[tuple[str, bool]]:
