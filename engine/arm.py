@@ -179,7 +179,7 @@ class Arm:
             return Gates(self.masked, state, value, target)
         choose = self._choose()
         lifts = bool(schedule.options.get("lifts"))
-        if lifts or target(0) == value:
+        if lifts or (target(0) == value and not learns):
             nested = plan.path == "iterative" and not lifts
             if not resumed:
                 self.masked.set(choose(None, value, self.masked.masks_OI() if nested else None))

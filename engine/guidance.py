@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -142,6 +143,7 @@ def item_bank(model: nn.Module, encoded: Encoded, kind: TaskType, handle: Accele
 
 
 Logged = Mapping[str, Any]
+View = Callable[[], AbstractContextManager[None]]
 
 
 class Guidance:
@@ -167,11 +169,11 @@ class Guidance:
         """Add an objective in the weights to their (already masked) gradients; `factors_OI` gives the masks."""
         return {}
 
-    def step_done(self, done: int) -> None:
-        """`done` updates of the cycle are made, outside of any view."""
+    def step_done(self, done: int, view: View) -> None:
+        """`done` updates of the cycle are made; inside `view()` the network is as its masks leave it."""
 
-    def epoch_done(self) -> None:
-        """An epoch is over; the network is in view."""
+    def epoch_done(self, view: View) -> None:
+        """An epoch is over."""
 
     def cycle_begins(self, total: int, level: float, target: Callable[[int], float]) -> None:
         """A cycle of `total` updates follows, whose sparsity after an update is `target`."""
@@ -281,10 +283,11 @@ class SelfRegularised(Guidance):
         middle = {(first + last) // 2 for first, last in pairwise(starts)}
         self.candidates = {done for done in middle | self.refreshes if done >= 1}
 
-    def step_done(self, done: int) -> None:
+    def step_done(self, done: int, view: View) -> None:
         """Score a candidate where one is due, and refresh the teacher where that is."""
         if done in self.candidates:
-            self._consider()
+            with view():
+                self._consider()
         if done in self.refreshes:
             self._refresh()
 
@@ -377,10 +380,11 @@ class Contrasted(Guidance):
         drawn = drawn[~np.isin(drawn, rows)][: int(self.part.parameters["negatives"]) // per_example]
         return torch.from_numpy(drawn.astype(np.int64))
 
-    def epoch_done(self) -> None:
+    def epoch_done(self, view: View) -> None:
         """A snapshot of an independent training."""
         if not self.iterative:
-            self._snapshot()
+            with view():
+                self._snapshot()
 
     def cycle_begins(self, total: int, level: float, target: Callable[[int], float]) -> None:
         """An independent training begins without snapshots."""

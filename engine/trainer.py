@@ -144,10 +144,9 @@ def run_cycle(
         facts, accumulate = _step(
             model, kind, train, guidance.training_rows(rows), settings, guidance, pruning, handle, optimizer, step, total, accumulate
         )  # fmt: skip
-        with pruning.view():
-            guidance.step_done(step + 1)
-            if (step + 1) % per_epoch == 0:
-                guidance.epoch_done()
+        guidance.step_done(step + 1, pruning.view)
+        if (step + 1) % per_epoch == 0:
+            guidance.epoch_done(pruning.view)
         # -- and what is said, kept and saved of it -----------------------------------------------------------------
         if accumulate > before:
             text = f"out of memory: batches of {settings.batch_size} are now added up from {accumulate} parts"
