@@ -1,4 +1,4 @@
-"""The command line of the analysis: `python -m analysis table | measure | summary`.
+"""The command line of the analysis: `python -m analysis table | measure | compare | report | summary`.
 
 Exit codes: 0 done, 1 the work failed (in part), 2 the input is wrong. Problems go to stderr, one unwrapped line each.
 Heavy imports stand inside the commands.
@@ -126,7 +126,12 @@ def measure(
     only: Annotated[list[str] | None, typer.Option("--only", help="Only these measures.")] = None,
     run: Annotated[list[str] | None, typer.Option("--run", help="Only these runs, <method>-s<seed>.")] = None,
     level: Annotated[list[float] | None, typer.Option("--level", help="Only these sparsities.")] = None,
-    projection: Annotated[str | None, typer.Option("--projection", help="Of a map on request: pca or umap.")] = None,
+    path: Annotated[
+        bool, typer.Option("--path", help="A map through all levels of a run, instead of one level's.")
+    ] = False,
+    projection: Annotated[
+        str | None, typer.Option("--projection", help="Of a map on request: pca or umap; of a path: pca or aligned.")
+    ] = None,
     pooling: Annotated[str, typer.Option("--pooling", help="Of a map on request; default: the task's.")] = "",
     layer: Annotated[int, typer.Option("--layer", help="Of a map on request; -1 is the last.")] = -1,
     points: Annotated[
@@ -139,14 +144,60 @@ def measure(
 ) -> None:
     """Compute derived measures and store them beside the runs; what is there already is not computed again."""
     from analysis import measures
-    from analysis.measures import maps
+    from analysis.measures import maps, paths
 
-    if projection is not None and projection not in maps.PROJECTIONS:
-        raise RecordError(f"--projection: must be one of {', '.join(maps.PROJECTIONS)}; got {projection!r}")
+    known = paths.PROJECTIONS if path else maps.PROJECTIONS
+    if projection is not None and projection not in known:
+        raise RecordError(f"--projection: must be one of {', '.join(known)}; got {projection!r}")
     asked = projection is not None or pooling or layer != -1 or points is not None
-    request = maps.Request(projection or "umap", pooling, layer, points=points or maps.POINTS) if asked else None
-    wish = measures.Wish(tuple(only or (["map"] if asked else ())), tuple(run or ()), tuple(level or ()), request)
+    request = (
+        maps.Request(projection or "umap", pooling, layer, points=points or maps.POINTS) if asked and not path else None
+    )
+    way = paths.Request(projection or "aligned", pooling, layer, points=points or paths.POINTS) if path else None
+    default = ["path"] if path else ["map"] if asked else []
+    wish = measures.Wish(tuple(only or default), tuple(run or ()), tuple(level or ()), request, way)
     problems = measures.measure(store, study, wish, workers, lambda line: print(line, flush=True))
+    if wish == measures.Wish():
+        problems += _compare(store, study)
+    if problems:
+        raise fail(list(dict.fromkeys(problems)), 1)
+
+
+def _compare(store: Path, study: str, other: str | None = None) -> list[str]:
+    from analysis.measures import compare
+
+    return compare.compare(store, study, other, lambda line: print(line, flush=True))
+
+
+@app.command()
+@guarded
+def compare(
+    store: Store,
+    study: StudyName,
+    against: Annotated[str | None, typer.Option("--against", help="Another study; default: inside this one.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Compute and store the pairs of methods of a study, or of two studies: differences, tests, mask overlap."""
+    if against == study:
+        raise RecordError(f"--against: must be another study than --study; got {against!r}")
+    if problems := _compare(store, study, against):
+        raise fail(problems, 1)
+
+
+@app.command()
+@guarded
+def report(
+    store: Store,
+    study: StudyName,
+    to: Annotated[Path, typer.Option("--to", help="The HTML file to write.")],
+    no_text: Annotated[bool, typer.Option("--no-text", help="Leave every corpus sentence out.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Write one HTML file with everything about a study: figures, tables, methods, caveats; it opens offline and prints."""
+    from analysis import report as reports
+
+    problems = reports.write(store, study, to, text=not no_text)
+    print(f"{to}: {to.stat().st_size / 1e6:.1f} MB")
     if problems:
         raise fail(problems, 1)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from analysis.flips import equal_mass
 from engine.metrics import finite
 from engine.registry import Metric
 
@@ -44,11 +45,8 @@ def ece(probabilities: ArrayLike, labels: ArrayLike, bins: int = 10) -> float:
     strictly lower confidences. Equal confidences so share a bin and the result does not depend on the order of
     items; equal-width bins would leave most of them empty for a confident model.
     """
-    if bins < 1 or bins != int(bins):
-        raise ValueError(f"bins: must be a whole number of at least 1; got {bins}")
     confidence_N, correct_N = _confidence(probabilities, labels)
-    lower_N = np.searchsorted(np.sort(confidence_N), confidence_N, side="left")
-    bin_N = int(bins) * lower_N // len(confidence_N)
+    bin_N = equal_mass(confidence_N, bins)
     return float(np.abs(np.bincount(bin_N, weights=correct_N - confidence_N)).sum() / len(confidence_N))
 
 

@@ -9,7 +9,7 @@ recovery, weights) gets Student's t over the seeds, which is wide with three of 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -150,18 +150,26 @@ def _depth(level: record.Level, code: str) -> int:
 
 
 @dataclass(frozen=True)
+class Test:
+    """How a claim is measured: `run(evidence)` gives (effect, low, high); `arm` and `level` say where to look at it."""
+
+    run: Callable[[Evidence], Interval]
+    arm: str
+    level: float
+
+
+@dataclass(frozen=True)
 class Claim:
-    """One row of the board. `measure(evidence)` gives (effect, low, high); positive means that the direction holds."""
+    """One row of the board. A positive effect means that the direction holds; `view` is the page that shows it."""
 
     name: str
     paper: str
     what: str
     control: str
     unit: str
-    measure: Callable[[Evidence], Interval]
+    test: Test
     view: str
     section: str = "M§7"
-    arms: tuple[str, ...] = field(default=())
 
     @property
     def title(self) -> str:
@@ -242,45 +250,42 @@ def _has(evidence: Evidence, method: str) -> bool:
     return any(name == method for name, _ in evidence.items.states)
 
 
-def _gap(
-    a: str, b: str, level: float, which: str = "zero-shot", other: float | None = None
-) -> Callable[[Evidence], Interval]:
-    return lambda evidence: evidence.gap((a, level), (b, level if other is None else other), which)
+def _gap(a: str, b: str, level: float, which: str = "zero-shot") -> Test:
+    return Test(lambda evidence: evidence.gap((a, level), (b, level), which), a, level)
 
 
-def _growth(a: str, b: str, high: float, low: float) -> Callable[[Evidence], Interval]:
-    return lambda evidence: evidence.gap_growth(a, b, high, low)
+def _growth(a: str, b: str, high: float, low: float) -> Test:
+    return Test(lambda evidence: evidence.gap_growth(a, b, high, low), a, high)
 
 
-def _seeds(
-    table: str, column: str, a: str, b: str, level: float, sign: int = 1, other: float | None = None
-) -> Callable[[Evidence], Interval]:
-    def measure(evidence: Evidence) -> Interval:
-        mean, low, high = evidence.per_seed(
-            getattr(evidence, table), column, (a, level), (b, level if other is None else other)
-        )
-        return (mean, low, high) if sign > 0 else (-mean, -high, -low)
+def _seeds(table: str, column: str, a: str, b: str, level: float, sign: int = 1) -> Test:
+    def run(evidence: Evidence) -> Interval:
+        return _signed(evidence.per_seed(getattr(evidence, table), column, (a, level), (b, level)), sign)
 
-    return measure
+    return Test(run, a, level)
 
 
-def _competitive(a: str, b: str, level: float, other: float) -> Callable[[Evidence], Interval]:
-    def measure(evidence: Evidence) -> Interval:
+def _competitive(a: str, b: str, level: float, other: float) -> Test:
+    def run(evidence: Evidence) -> Interval:
         mean, low, high = evidence.gap((a, level), (b, other))
         return mean + COMPETITIVE, low + COMPETITIVE, high + COMPETITIVE
 
-    return measure
+    return Test(run, a, level)
 
 
-def _probing(column: str, a: str, b: str, level: float, kind: str, sign: int = 1) -> Callable[[Evidence], Interval]:
-    def measure(evidence: Evidence) -> Interval:
+def _probing(kind: str, a: str, b: str, level: float, sign: int = 1) -> Test:
+    def run(evidence: Evidence) -> Interval:
         rows = evidence.probing
         if not len(rows):
             raise KeyError("the study has no probing results")
-        mean, low, high = evidence.per_seed(rows[rows["kind"] == kind], column, (a, level), (b, level))
-        return (mean, low, high) if sign > 0 else (-mean, -high, -low)
+        return _signed(evidence.per_seed(rows[rows["kind"] == kind], "value", (a, level), (b, level)), sign)
 
-    return measure
+    return Test(run, a, level)
+
+
+def _signed(interval: Interval, sign: int) -> Interval:
+    mean, low, high = interval
+    return interval if sign > 0 else (-mean, -high, -low)
 
 
 ALIGNREG = "AlignReg (O'Neill, Dutta & Assem 2022)"
@@ -290,79 +295,73 @@ CAP = "CAP (Xu et al. 2022)"
 POINTS, TAU = "points", "correlation"
 
 
-def _row(
-    name: str, paper: str, what: str, control: str, unit: str, measure: Callable[[Evidence], Interval], view: str
-) -> Claim:
-    return Claim(name, paper, what, control, unit, measure, view)
-
-
 CLAIMS: Registry[Claim] = Registry(
     "claim",
     (
-        _row("zero-shot-drops-more", ALIGNREG, "Magnitude pruning costs zero-shot languages more than the source language (90%).",
-             "the same items in the source language", POINTS, _extra_drop, "degradation"),
-        _row("languages-differ", ALIGNREG, "What magnitude pruning costs differs by language (90%).",
-             "each item's drops shuffled among the languages", POINTS, _language_spread, "degradation"),
-        _row("drop-follows-alignment", ALIGNREG, "Languages that drop more have lost more cross-lingual alignment (magnitude, 90%).",
-             "languages as the units", TAU, _drop_and_alignment, "alignment"),
-        _row("ranking-changes", ALIGNREG, "The order of criteria changes between the source and the zero-shot languages (90%).",
-             "two halves of the source language's items", TAU, _ranking_changes, "degradation"),
-        _row("cosine-zero-shot", ALIGNREG, "AlignReg (cosine) keeps more zero-shot accuracy than plain magnitude (90%).",
+        Claim("zero-shot-drops-more", ALIGNREG, "Magnitude pruning costs zero-shot languages more than the source language (90%).",
+             "the same items in the source language", POINTS, Test(_extra_drop, "magnitude", 0.9), "degradation"),
+        Claim("languages-differ", ALIGNREG, "What magnitude pruning costs differs by language (90%).",
+             "each item's drops shuffled among the languages", POINTS, Test(_language_spread, "magnitude", 0.9), "degradation"),
+        Claim("drop-follows-alignment", ALIGNREG, "Languages that drop more have lost more cross-lingual alignment (magnitude, 90%).",
+             "languages as the units", TAU, Test(_drop_and_alignment, "magnitude", 0.9), "alignment"),
+        Claim("ranking-changes", ALIGNREG, "The order of criteria changes between the source and the zero-shot languages (90%).",
+             "two halves of the source language's items", TAU, Test(_ranking_changes, "magnitude", 0.9), "degradation"),
+        Claim("cosine-zero-shot", ALIGNREG, "AlignReg (cosine) keeps more zero-shot accuracy than plain magnitude (90%).",
              "plain magnitude", POINTS, _gap("alignreg_cosine", "magnitude", 0.9), "degradation"),
-        _row("cosine-source", ALIGNREG, "AlignReg (cosine) keeps more source accuracy than plain magnitude (90%).",
+        Claim("cosine-source", ALIGNREG, "AlignReg (cosine) keeps more source accuracy than plain magnitude (90%).",
              "plain magnitude", POINTS, _gap("alignreg_cosine", "magnitude", 0.9, "source"), "degradation"),
-        _row("frobenius-zero-shot", ALIGNREG, "AlignReg (Frobenius) keeps more zero-shot accuracy than plain magnitude (90%).",
+        Claim("frobenius-zero-shot", ALIGNREG, "AlignReg (Frobenius) keeps more zero-shot accuracy than plain magnitude (90%).",
              "plain magnitude", POINTS, _gap("alignreg_frobenius", "magnitude", 0.9), "degradation"),
-        _row("frobenius-source", ALIGNREG, "AlignReg (Frobenius) keeps more source accuracy than plain magnitude (90%).",
+        Claim("frobenius-source", ALIGNREG, "AlignReg (Frobenius) keeps more source accuracy than plain magnitude (90%).",
              "plain magnitude", POINTS, _gap("alignreg_frobenius", "magnitude", 0.9, "source"), "degradation"),
-        _row("cosine-not-just-l2", ALIGNREG, "AlignReg (cosine) keeps more zero-shot accuracy than a pull without alignment (90%).",
+        Claim("cosine-not-just-l2", ALIGNREG, "AlignReg (cosine) keeps more zero-shot accuracy than a pull without alignment (90%).",
              "L2-SP", POINTS, _gap("alignreg_cosine", "l2_sp", 0.9), "degradation"),
-        _row("cosine-unit-alignment", ALIGNREG, "AlignReg (cosine) keeps the units better aligned with the dense ones (90%).",
+        Claim("cosine-unit-alignment", ALIGNREG, "AlignReg (cosine) keeps the units better aligned with the dense ones (90%).",
              "plain magnitude", "cosine", _seeds("weights", "unit_cosine_mean", "alignreg_cosine", "magnitude", 0.9), "weights"),
-        _row("cosine-retrieval", ALIGNREG, "AlignReg (cosine) loses less cross-lingual alignment (90%).",
+        Claim("cosine-retrieval", ALIGNREG, "AlignReg (cosine) loses less cross-lingual alignment (90%).",
              "plain magnitude", POINTS, _seeds("states", "retrieval", "alignreg_cosine", "magnitude", 0.9), "alignment"),
-        _row("cc-over-kld", SDP, "SDP-CC keeps more zero-shot accuracy than SDP-KLD at high sparsity (95%).",
+        Claim("cc-over-kld", SDP, "SDP-CC keeps more zero-shot accuracy than SDP-KLD at high sparsity (95%).",
              "SDP-KLD", POINTS, _gap("sdp_cc", "sdp_kld", 0.95), "degradation"),
-        _row("kld-over-magnitude", SDP, "SDP-KLD keeps more zero-shot accuracy than plain magnitude at high sparsity (95%).",
+        Claim("kld-over-magnitude", SDP, "SDP-KLD keeps more zero-shot accuracy than plain magnitude at high sparsity (95%).",
              "plain magnitude", POINTS, _gap("sdp_kld", "magnitude", 0.95), "degradation"),
-        _row("cc-over-magnitude", SDP, "SDP-CC keeps more zero-shot accuracy than plain magnitude at high sparsity (95%).",
+        Claim("cc-over-magnitude", SDP, "SDP-CC keeps more zero-shot accuracy than plain magnitude at high sparsity (95%).",
              "plain magnitude", POINTS, _gap("sdp_cc", "magnitude", 0.95), "degradation"),
-        _row("cc-separability", SDP, "SDP-CC separates the classes better than plain magnitude (90%).",
+        Claim("cc-separability", SDP, "SDP-CC separates the classes better than plain magnitude (90%).",
              "plain magnitude, same level", "R²", _seeds("states", "r_squared", "sdp_cc", "magnitude", 0.9), "separability"),
-        _row("cc-snr", SDP, "SDP-CC has a higher signal-to-noise ratio than plain magnitude (90%).",
+        Claim("cc-snr", SDP, "SDP-CC has a higher signal-to-noise ratio than plain magnitude (90%).",
              "plain magnitude, same level", "ratio", _seeds("states", "class_snr", "sdp_cc", "magnitude", 0.9), "separability"),
-        _row("cc-recovery", SDP, "SDP-CC needs fewer updates to recover after a pruning step (90%).",
+        Claim("cc-recovery", SDP, "SDP-CC needs fewer updates to recover after a pruning step (90%).",
              "plain magnitude, same level", "updates", _seeds("recoveries", "updates_to_recover", "sdp_cc", "magnitude", 0.9, -1), "diagnose"),
-        _row("cc-survivors-sparser", SDP, "SDP-CC's surviving weights are sparser (90%).",
+        Claim("cc-survivors-sparser", SDP, "SDP-CC's surviving weights are sparser (90%).",
              "plain magnitude, same level", "Hoyer", _seeds("weights", "hoyer", "sdp_cc", "magnitude", 0.9), "weights"),
-        _row("cc-favours-sparse", SDP, "The objective alone, without a mask, favours sparser weights.",
+        Claim("cc-favours-sparse", SDP, "The objective alone, without a mask, favours sparser weights.",
              "the dense model trained on", "Hoyer", _seeds("weights", "hoyer", "sdp_cc-unpruned", "dense_continued", 0.0), "weights"),
-        _row("cc-over-small", SDP, "SDP-CC at 90% beats a small model with as many weights.",
+        Claim("cc-over-small", SDP, "SDP-CC at 90% beats a small model with as many weights.",
              "a small model of 10%", POINTS, _gap("sdp_cc", "small", 0.9), "compare"),
-        _row("cc-against-six-times", SDP, "SDP-CC at 90% is at most 2 points below a distilled model of six times its weights.",
+        Claim("cc-against-six-times", SDP, "SDP-CC at 90% is at most 2 points below a distilled model of six times its weights.",
              "a distilled model of 60%", POINTS, _competitive("sdp_cc", "distill", 0.9, 0.4), "compare"),
-        _row("pins-over-platon", PINS, "PINS beats PLATON, both without self-regularisation (90%).",
+        Claim("pins-over-platon", PINS, "PINS beats PLATON, both without self-regularisation (90%).",
              "PLATON", POINTS, _gap("pins-alone", "platon", 0.9), "degradation"),
-        _row("pins-over-movement", PINS, "PINS beats movement, both without self-regularisation (90%).",
+        Claim("pins-over-movement", PINS, "PINS beats movement, both without self-regularisation (90%).",
              "movement", POINTS, _gap("pins-alone", "movement", 0.9), "degradation"),
-        _row("pins-self-over-platon-self", PINS, "PINS beats PLATON, both with self-regularisation (90%).",
+        Claim("pins-self-over-platon-self", PINS, "PINS beats PLATON, both with self-regularisation (90%).",
              "PLATON with self-regularisation", POINTS, _gap("pins", "platon-self", 0.9), "degradation"),
-        _row("pins-self-over-movement-self", PINS, "PINS beats movement, both with self-regularisation (90%).",
+        Claim("pins-self-over-movement-self", PINS, "PINS beats movement, both with self-regularisation (90%).",
              "movement with self-regularisation", POINTS, _gap("pins", "movement-self", 0.9), "degradation"),
-        _row("self-helps", PINS, "Self-regularisation helps PINS (95%).",
+        Claim("self-helps", PINS, "Self-regularisation helps PINS (95%).",
              "PINS without it", POINTS, _gap("pins", "pins-alone", 0.95), "degradation"),
-        _row("self-helps-most-when-sparse", PINS, "Self-regularisation helps more at 95% than at 80%.",
+        Claim("self-helps-most-when-sparse", PINS, "Self-regularisation helps more at 95% than at 80%.",
              "the gain at 80%", POINTS, _growth("pins", "pins-alone", 0.95, 0.8), "degradation"),
-        _row("cap-over-distillation", CAP, "Contrast helps magnitude pruning beyond distillation (95%).",
+        Claim("cap-over-distillation", CAP, "Contrast helps magnitude pruning beyond distillation (95%).",
              "the same with the contrastive weights at 0", POINTS, _gap("cap-magnitude", "cap-magnitude-off", 0.95), "degradation"),
-        _row("cap-most-when-sparse", CAP, "Contrast helps more at 95% than at 80%.",
+        Claim("cap-most-when-sparse", CAP, "Contrast helps more at 95% than at 80%.",
              "the gain at 80%", POINTS, _growth("cap-magnitude", "cap-magnitude-off", 0.95, 0.8), "degradation"),
-        _row("cap-structured", CAP, "Contrast helps structured pruning beyond distillation (90% of heads and neurons).",
+        Claim("cap-structured", CAP, "Contrast helps structured pruning beyond distillation (90% of heads and neurons).",
              "the same with the contrastive weights at 0", POINTS, _gap("cap_f", "cap_f-off", 0.9), "degradation"),
-        _row("cap-probing", CAP, "CAP's features serve another task better under a linear probe (95%).",
-             "the same with the contrastive weights at 0", POINTS, _probing("value", "cap-magnitude", "cap-magnitude-off", 0.95, "probe"), "diagnose"),
-        _row("cap-forgets-less", CAP, "CAP forgets less of the pretraining: lower masked-token loss (95%).",
-             "the same with the contrastive weights at 0", "nats", _probing("value", "cap-magnitude", "cap-magnitude-off", 0.95, "masked_token_loss", -1), "diagnose"),
+        Claim("cap-probing", CAP, "CAP's features serve another task better under a linear probe (95%).",
+             "the same with the contrastive weights at 0", POINTS, _probing("probe", "cap-magnitude", "cap-magnitude-off", 0.95), "diagnose"),
+        Claim("cap-forgets-less", CAP, "CAP forgets less of the pretraining: lower masked-token loss (95%).",
+             "the same with the contrastive weights at 0", "nats", _probing("masked_token_loss", "cap-magnitude", "cap-magnitude-off", 0.95, -1), "diagnose"),
     ),
 )  # fmt: skip
 
@@ -391,7 +390,7 @@ def board(store: Path, study: str, names: Sequence[str] | None = None) -> dict[s
         "study": study,
         "seeds": sorted({int(config["seed"]) for config in configs}),
         "digest": record.digest(sorted(config["digest"] for config in configs)),
-        "model_digest": configs[0]["model_digest"],
+        "model_digest": configs[0].get("model_digest"),
         "languages": list(evidence.items.languages),
         "items": len(next(iter(evidence.items.ids.values()))),
         "toy": TOY,
@@ -400,32 +399,31 @@ def board(store: Path, study: str, names: Sequence[str] | None = None) -> dict[s
 
 
 def _outcome(claim: Claim, evidence: Evidence) -> dict[str, Any]:
-    row = {key: value for key, value in asdict(claim).items() if key not in ("measure", "arms")}
+    row: dict[str, Any] = {field.name: getattr(claim, field.name) for field in fields(claim) if field.name != "test"}
+    row |= {"arm": claim.test.arm, "level": claim.test.level, "effect": None, "low": None, "high": None}
     try:
-        effect, low, high = claim.measure(evidence)
+        effect, low, high = claim.test.run(evidence)
     except (KeyError, IndexError, ValueError) as error:
-        return {**row, "effect": None, "low": None, "high": None, "verdict": "not tested", "why": str(error).strip("'")}
+        return {**row, "verdict": "not tested", "text": str(error).strip("'")}
     if np.isnan([effect, low, high]).any():
-        return {**row, "effect": None, "low": None, "high": None, "verdict": "not tested", "why": "no number came out"}
-    return {**row, "effect": effect, "low": low, "high": high, "verdict": verdict(low, high)}
+        return {**row, "verdict": "not tested", "text": "no number came out"}
+    row |= {"effect": effect, "low": low, "high": high, "verdict": verdict(low, high)}
+    shown = [number(value, claim.unit) for value in (effect, low, high)]
+    return {**row, "text": f"{shown[0]} ({shown[1]} to {shown[2]}) {claim.unit}"}
 
 
 def markdown(outcome: Mapping[str, Any]) -> str:
     """The board as a Markdown table, for LAB.md."""
     lines = ["| paper | direction | effect (95%) | control | verdict |", "|---|---|---|---|---|"]
     for row in outcome["rows"]:
-        effect = f"{number(row, 'effect')} ({number(row, 'low')} to {number(row, 'high')}) {row['unit']}"
-        shown = effect if row["effect"] is not None else f"– ({row['why']})"
-        lines.append(
-            f"| {row['paper'].split(' (')[0]} | {row['what']} | {shown} | {row['control']} | {row['verdict']} |"
-        )
+        paper = row["paper"].split(" (")[0]
+        lines.append(f"| {paper} | {row['what']} | {row['text']} | {row['control']} | {row['verdict']} |")
     return "\n".join(lines)
 
 
-def number(row: Mapping[str, Any], key: str) -> str:
-    """A number of a row in its unit, signed; points are hundredths of an accuracy."""
-    value = row[key]
-    if value is None or not np.isfinite(value):
-        return "∞" if key == "high" else "−∞"
-    text = f"{100 * value:+.1f}" if row["unit"] == POINTS else f"{value:+.3g}"
+def number(value: float, unit: str) -> str:
+    """A number in its unit, signed; points are hundredths of an accuracy."""
+    if not np.isfinite(value):
+        return "∞" if value > 0 else "−∞"
+    text = f"{100 * value:+.1f}" if unit == POINTS else f"{value:+.3g}"
     return text.replace("-", "−")

@@ -140,5 +140,9 @@ ROWS: tuple[Metric, ...] = (
          r"\max_l\Delta_l-\min_l\Delta_l", "lower", "fraction", 0.0),
     _row("last_safe_sparsity", "Last safe sparsity", "The largest level up to which the drop is surely below tolerance.",
          r"\max\{s: \forall s'\le s,\ \mathrm{high}(\Delta_{s'})<\epsilon\}", "higher", "fraction", 0.0, 1.0),
+    _row("beyond_random", "Better than random pruning", "What a method keeps that random pruning at the same sparsity loses.",
+         r"\bar p_{\mathrm{method}}-\bar p_{\mathrm{random}}", "higher", "fraction", -1.0, 1.0),
+    _row("pareto", "Not dominated", "No other level is at least as small, as good on average and as good in the worst language.",
+         r"\neg\exists q: q\preceq p", "neither", ""),
 )
 # fmt: on

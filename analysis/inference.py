@@ -217,6 +217,46 @@ def minimum_detectable_drop(n: int, discordant: float) -> float:
     return float((norm.ppf(0.975) + norm.ppf(0.8)) * math.sqrt(discordant / n))
 
 
+def shuffled_labels(gold: ArrayLike, dense: ArrayLike, pruned: ArrayLike) -> Interval:
+    """The drop in accuracy if the gold labels were dealt out at random among the items: (mean, low, high) (M§6.1).
+
+    The control of a drop: with labels that mean nothing it is what the two states' class frequencies alone make, near
+    0. `gold`: classes of N items; `dense`, `pruned`: predicted classes, S×N or N. The drop is then
+    `1/N Σ_i a(i, π(i))` with `a(i,j) = mean_s [d_si = y_j] − [p_si = y_j]`, a linear permutation statistic, so that its
+    mean `ΣΣ a/N²` and variance `Σ c²/(N²(N−1))`, c the doubly centred a, are exact (Hoeffding 1951); limits ±1.96σ.
+    """
+    gold_N = finite("gold", gold, 1)
+    sides = [_seeds_by_items(name, values) for name, values in (("dense", dense), ("pruned", pruned))]
+    if any(side_SN.shape[1] != len(gold_N) for side_SN in sides) or len(gold_N) < 2:
+        raise ValueError(
+            f"gold, dense, pruned: must be the same 2 or more items; got {len(gold_N)}, {np.shape(dense)} and {np.shape(pruned)}"
+        )
+    classes_C = np.unique(np.concatenate([gold_N, *(side_SN.ravel() for side_SN in sides)]))
+    first_NC, second_NC = ((side_SN[:, :, None] == classes_C).mean(0) for side_SN in sides)
+    answer_NC, gold_NC = first_NC - second_NC, (gold_N[:, None] == classes_C).astype(np.float64)
+    mean = float(answer_NC.mean(0) @ gold_NC.mean(0))
+    answer_CC, gold_CC = (centred.T @ centred for centred in (answer_NC - answer_NC.mean(0), gold_NC - gold_NC.mean(0)))
+    n = len(gold_N)
+    half = float(norm.ppf(0.975)) * math.sqrt(max(0.0, float((answer_CC * gold_CC).sum())) / (n**2 * (n - 1)))
+    return mean, mean - half, mean + half
+
+
+def rerun_noise(scores: ArrayLike) -> dict[str, float]:
+    """How much two runs of the same thing differ by the seed alone, from correctness S×N of 2 or more seeds (M§6.1).
+
+    difference: mean `|a − b|` of the mean scores over all pairs of seeds; largest: the largest of them; churn: mean
+    share of items on which two seeds differ. A drop below `largest` is within what rerunning does.
+    """
+    score_SN = finite("scores", scores, 2)
+    if len(score_SN) < 2:
+        raise ValueError(f"scores: must be of 2 or more seeds; got {len(score_SN)}")
+    first, second = np.triu_indices(len(score_SN), 1)
+    means_S = score_SN.mean(1)
+    apart_P = np.abs(means_S[first] - means_S[second])
+    churn = float(np.mean([(score_SN[a] != score_SN[b]).mean() for a, b in zip(first, second, strict=True)]))
+    return {"difference": float(apart_P.mean()), "largest": float(apart_P.max()), "churn": churn}
+
+
 def shuffled_drops(drops: Sequence[ArrayLike], seed: int, permutations: int = 1000, parallel: bool = True) -> Floats:
     """Mean drops of G languages if language did not matter: `permutations × G` (M§6.1).
 
@@ -299,5 +339,9 @@ ROWS: tuple[Metric, ...] = (
     Metric("ranking_agreement", "Ranking agreement", "Whether methods rank alike on the source and another language.",
            "M§6.1", "Kendall 1938", "correlation", "higher", -1.0, 1.0,
            r"\tau_b=\frac{\sum_{i<j}s_{ij}t_{ij}}{\sqrt{\sum s_{ij}^2\sum t_{ij}^2}}", "Degradation"),
+    Metric("shuffled_labels", "Drop with shuffled labels", "The drop that is left when gold labels are dealt out at random: about 0.",
+           "M§6.1", "Hoeffding 1951", "fraction", "neither", -1.0, 1.0, r"\frac1N\sum_i([d_i=y_{\pi(i)}]-[p_i=y_{\pi(i)}])", "Degradation"),
+    Metric("rerun_noise", "Rerun noise", "How much two dense models of different seeds differ: a drop of this size needs no pruning.",
+           "M§6.1", "standard", "fraction", "lower", 0.0, 1.0, r"\frac{2}{S(S-1)}\sum_{s<t}|\bar d_s-\bar d_t|", "Degradation"),
 )
 # fmt: on

@@ -28,7 +28,8 @@ ByLanguage = Mapping[str, Floats]
 
 @dataclass(frozen=True)
 class State:
-    """One state over its seeds: `score` and `margin` are seeds × items per language.
+    """One state over its seeds: `score` and `margin` are seeds × items per language, `answer` the predicted classes
+    (no languages where the task type has none).
 
     `step` counts the retraining cycles behind it (0 for dense): the k-th level of an arm and the k-th folder of
     `dense_continued` cost the same number of updates.
@@ -42,21 +43,25 @@ class State:
     seeds: tuple[int, ...]
     score: ByLanguage
     margin: ByLanguage
+    answer: ByLanguage = field(default_factory=dict)
 
     def on(self, seeds: Sequence[int]) -> State:
         """The same state on some of its seeds, in the order given."""
         rows = [self.seeds.index(seed) for seed in seeds]
         if rows == list(range(len(self.seeds))):
             return self
-        score, margin = ({code: values[rows] for code, values in kind.items()} for kind in (self.score, self.margin))
-        return replace(self, seeds=tuple(seeds), score=score, margin=margin)
+        score, margin, answer = (
+            {code: values[rows] for code, values in kind.items()} for kind in (self.score, self.margin, self.answer)
+        )
+        return replace(self, seeds=tuple(seeds), score=score, margin=margin, answer=answer)
 
     def take(self, rows: Mapping[str, NDArray[np.int64]]) -> State:
         """The same state on some items (row numbers per language)."""
-        score, margin = (
-            {code: values[:, rows[code]] for code, values in kind.items()} for kind in (self.score, self.margin)
+        score, margin, answer = (
+            {code: values[:, rows[code]] for code, values in kind.items()}
+            for kind in (self.score, self.margin, self.answer)
         )
-        return replace(self, score=score, margin=margin)
+        return replace(self, score=score, margin=margin, answer=answer)
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,8 @@ class Items:
 
     `dense` is None while no dense run is finished; `continued` is keyed by step, `states` by (method, sparsity).
     `parallel`: the same id means the same item in every language. `chance`: majority rate per language, NaN where
-    the task type has no classes. `notes` says what was left out.
+    the task type has no classes. `gold` holds the classes of the items, as indices into `labels`, where there are
+    any. `notes` says what was left out.
     """
 
     study: str
@@ -80,6 +86,8 @@ class Items:
     continued: Mapping[int, State]
     states: Mapping[tuple[str, float], State]
     notes: tuple[str, ...] = ()
+    gold: ByLanguage = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
 
     @property
     def zero_shot(self) -> tuple[str, ...]:
@@ -104,6 +112,7 @@ class Items:
             dense=self.dense.take(rows) if self.dense else None,
             continued={step: state.take(rows) for step, state in self.continued.items()},
             states={key: state.take(rows) for key, state in self.states.items()},
+            gold={code: values[rows[code]] for code, values in self.gold.items()},
         )
 
 
@@ -131,6 +140,8 @@ class _Seen:
     ids: dict[str, NDArray[Any]] = field(default_factory=dict)
     score: dict[str, Floats] = field(default_factory=dict)
     margin: dict[str, Floats] = field(default_factory=dict)
+    answer: dict[str, Floats] = field(default_factory=dict)
+    gold: dict[str, Floats] = field(default_factory=dict)
 
 
 def collect(store: Path, study: str, split: str = "test", problems: Problems = None) -> Items:
@@ -169,6 +180,10 @@ def _read(
         found.ids[language] = ids
         found.score[language] = frame["score"].to_numpy(dtype=np.float64)[rows]
         found.margin[language] = frame["margin"].to_numpy(dtype=np.float64)[rows]
+        if columns == scoring.STATS["sequence"]:
+            found.answer[language], found.gold[language] = (
+                stats_NK[rows, columns.index(name)] for name in ("predicted", "gold")
+            )
         if language not in chance:
             chance[language] = _chance(config, columns, stats_NK[rows], split, language)
     return found
@@ -204,6 +219,8 @@ def _items(study: str, split: str, config: Mapping[str, Any], seen: list[_Seen],
         continued={key[2]: state for key, state in sorted(built.items()) if key[0] == "dense_continued"},
         states={key[:2]: state for key, state in sorted(built.items()) if key[0] not in tables.CONTROLS},
         notes=tuple(_notes(whole, seen, ids)),
+        gold={code: _take(whole[0].ids[code], whole[0].gold[code], ids[code]) for code in ids if code in whole[0].gold},
+        labels=tuple(config.get("labels", ())),
     )
 
 
@@ -215,6 +232,7 @@ def _state(group: list[_Seen], step: int, ids: Mapping[str, NDArray[Any]]) -> St
         return {
             code: np.stack([_take(one.ids[code], kind(one)[code], wanted) for one in group])
             for code, wanted in ids.items()
+            if code in kind(group[0])
         }
 
     return State(
@@ -226,6 +244,7 @@ def _state(group: list[_Seen], step: int, ids: Mapping[str, NDArray[Any]]) -> St
         seeds=tuple(int(one.facts["seed"]) for one in group),
         score=stack(lambda one: one.score),
         margin=stack(lambda one: one.margin),
+        answer=stack(lambda one: one.answer),
     )
 
 

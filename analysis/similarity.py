@@ -294,12 +294,17 @@ def retrieval(x: ArrayLike, y: ArrayLike, csls: int = 0) -> float:
     `2·cos(x_i, y_j) − r(x_i) − r(y_j)`, r the mean cosine to the k nearest of the other set (Conneau et al. 2018);
     k ≤ n. Equal widths, n ≥ 2. NaN for a constant set; a zero row is refused. Chance is 1/n.
     """
+    return float(retrieval_hits(x, y, csls).mean())
+
+
+def retrieval_hits(x: ArrayLike, y: ArrayLike, csls: int = 0) -> Floats:
+    """The same per example, N values: 1 found in both directions, ½ in one, 0 in none; NaN for a constant set."""
     x_ND, y_ND = same_rows(x, y)
     same_width(x_ND, y_ND)
     if not 0 <= csls <= len(x_ND):
         raise ValueError(f"csls: must be from 0 (off) to {len(x_ND)} (the rows); got {csls}")
     if constant(x_ND) or constant(y_ND):
-        return float("nan")
+        return np.full(len(x_ND), np.nan)
     score_NN = unit_rows("x", x_ND) @ unit_rows("y", y_ND).T
     if csls > 0:
         score_NN = 2 * score_NN - _hubness(score_NN, csls)[:, None] - _hubness(score_NN.T, csls)
@@ -307,7 +312,7 @@ def retrieval(x: ArrayLike, y: ArrayLike, csls: int = 0) -> float:
     np.fill_diagonal(score_NN, -np.inf)
     # 1e-12: a duplicate of the right candidate ties with it although the product may round it differently.
     hits = [own_N > score_NN.max(axis) + 1e-12 for axis in (0, 1)]
-    return float(np.mean(hits))
+    return np.asarray(np.mean(hits, axis=0))
 
 
 def _hubness(score_NM: Floats, k: int) -> Floats:
@@ -360,7 +365,7 @@ def drift(delta: ArrayLike) -> dict[str, float]:
 
 # fmt: off
 def _row(name: str, title: str, what: str, source: str, formula: str, low: float, unit: str = "similarity") -> Metric:
-    direction: Direction = "lower" if unit == "distance" else "neither" if unit == "share" else "higher"
+    direction: Direction = "lower" if unit in ("distance", "loss") else "neither" if unit == "share" else "higher"
     return Metric(name, title, what, "M§6.4", source, unit, direction, low, 1.0, formula, "Alignment")
 
 
@@ -386,6 +391,8 @@ ROWS: tuple[Metric, ...] = (
     _row("retrieval", "Retrieval accuracy", "How often the nearest sentence of the other language is the translation.",
          "Conneau et al. 2018",
          r"\frac12\sum_{\leftrightarrow}\frac1n\sum_i[\cos(x_i,y_i)>\max_{j\ne i}\cos(x_i,y_j)]", 0.0, "fraction"),
+    _row("retrieval_loss", "Translations lost", "How many fewer translations the pruned state finds than the dense one.",
+         "standard", r"a_{\mathrm{dense}}-a_{\mathrm{pruned}}", -1.0, "loss"),
     _row("top_variance_share", "Top-3 variance", "The share of the variance in the three most variable dimensions.",
          "arXiv 2306.00458", r"\frac{\sum_{d\in\mathrm{top}\,3}\sigma_d^2}{\sum_d\sigma_d^2}", 0.0, "share"),
     _row("drift_grand", "Drift, common", "The share of the displacement that is one shift for all; keeps alignment.",

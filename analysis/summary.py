@@ -51,7 +51,7 @@ def _frames(study: Study, items: Items) -> tuple[pd.DataFrame, pd.DataFrame]:
     if files.stored(folder, "degradation", key) and files.stored(folder, "spread", key):
         found = {name: files.read(folder, name) for name in ("degradation", "spread")}
     else:
-        found = drops.frames([items])
+        found = drops.frames(*drops.resampled([items]))
     degraded, averaged = (
         frame[frame["split"] == items.split] if len(frame) else frame
         for frame in (found["degradation"], found["spread"])

@@ -44,10 +44,13 @@ def __getattr__(name: str) -> Registry[Metric]:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from analysis import (
         calibration,
+        correlates,
         degradation,
+        flips,
         inference,
         projection,
         recovery,
+        restoration,
         separability,
         similarity,
         text,
@@ -55,7 +58,20 @@ def __getattr__(name: str) -> Registry[Metric]:
     )
     from engine.registry import Registry
 
-    modules = (degradation, inference, separability, similarity, projection, weights, calibration, recovery, text)
+    modules = (
+        degradation,
+        inference,
+        flips,
+        separability,
+        similarity,
+        projection,
+        weights,
+        calibration,
+        recovery,
+        restoration,
+        text,
+        correlates,
+    )
     found = Registry("measure", tuple(row for module in modules for row in module.ROWS))
     globals()[name] = found
     return found
@@ -132,21 +148,10 @@ def _facts(run: Run, config: dict[str, Any], level: Level) -> dict[str, Any]:
         run.method,
         config["recipe"],
         run.seed,
-        _sparsity(run, level),
+        run.sparsity_of(level),
         float(size["sparsity_prunable"]),
     )
     return {**dict(zip(KEYS, values, strict=True)), "updates": updates}
-
-
-def _sparsity(run: Run, level: Level) -> float:
-    """The sparsity asked for; where it is an outcome (strength, size), its mean over the seeds.
-
-    The levels of all seeds are one level of the method, which needs one number.
-    """
-    if level.asked:
-        return level.sparsity
-    siblings = run.path.parent.glob(f"{run.method}-s*/levels/{level.path.name}/size.json")
-    return round(float(np.mean([record.read_json(path)["sparsity_prunable"] for path in siblings])), 4)
 
 
 def _step(method: str, config: dict[str, Any], level: Level, levels: list[Level]) -> int:
@@ -379,7 +384,7 @@ def _outcomes(run: Run, config: dict[str, Any]) -> dict[int, float]:
     """Cycle → sparsity of its level, where that is an outcome and the lines name a strength or a size."""
     levels = {level.path.name: level for level in run.levels() if not level.asked}
     return {
-        cycle: _sparsity(run, levels[name]) for cycle, name in enumerate(folders(config), start=1) if name in levels
+        cycle: run.sparsity_of(levels[name]) for cycle, name in enumerate(folders(config), start=1) if name in levels
     }
 
 

@@ -86,16 +86,17 @@ def rank_correlation(x: ArrayLike, y: ArrayLike, seed: int, resamples: int = RES
     if len(x_G) != len(y_G) or len(x_G) < LEAST:
         raise ValueError(f"x, y: must be of the same {LEAST} or more languages; got {len(x_G)} and {len(y_G)}")
     drawn_BG = generator(seed).integers(len(x_G), size=(resamples, len(x_G)))
-    values_B = _spearman(x_G[drawn_BG], y_G[drawn_BG])
+    values_B = spearman(x_G[drawn_BG], y_G[drawn_BG])
     kept_B = values_B[~np.isnan(values_B)]
-    value = float(_spearman(x_G[None], y_G[None])[0])
+    value = float(spearman(x_G[None], y_G[None])[0])
     if np.isnan(value) or not kept_B.size:
         return value, float("nan"), float("nan")
     low, high = np.quantile(kept_B, [0.025, 0.975])
     return value, float(low), float(high)
 
 
-def _spearman(x_BG: Floats, y_BG: Floats) -> Floats:
+def spearman(x_BG: Floats, y_BG: Floats) -> Floats:
+    """Spearman's ρ of every row of two stacks; NaN where a side is constant."""
     x_BG, y_BG = (rankdata(values, axis=1) for values in (x_BG, y_BG))
     x_BG, y_BG = (values - values.mean(1, keepdims=True) for values in (x_BG, y_BG))
     own_B = np.sqrt((x_BG**2).sum(1) * (y_BG**2).sum(1))

@@ -471,6 +471,38 @@ def vocabulary(
 
 @app.command()
 @guarded
+def restore(
+    name: RunName,
+    level: Annotated[float, typer.Option("--level", help="Sparsity of the level; its weights must be kept.")],
+    store: Store = None,
+    items: Annotated[int | None, typer.Option("--items", help="Most items per language; default 64.", min=1)] = None,
+    measure: Annotated[bool, typer.Option(help="Compute intervals afterwards.")] = True,
+    debug: Debug = False,
+) -> None:
+    """Find which block or kind of matrix carries a level's damage: put its dense weights back, and prune it alone."""
+    where = record.store_path(store)
+    run = record.find_run(where, name)
+    study = _stored(where, run.study)
+    from engine import queue
+    from engine.export import find_level
+
+    find_level(run, level)
+    _quiet()
+    from engine import restore as restoration
+    from engine.workbench import Workbench
+
+    def report(done: int, of: int, what: str) -> None:
+        print(f"{done}/{of} {what}", flush=True)
+
+    means = restoration.restore(run, level, Workbench.open(study), items or restoration.ITEMS, report)
+    for line in restoration.lines(means):
+        print(line)
+    if measure and queue.measure(where, run.study):
+        raise fail([f"measures of {run.study} failed: see {where / run.study / 'measure.log'}"], 1)
+
+
+@app.command()
+@guarded
 def doctor(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto", debug: Debug = False
 ) -> None:

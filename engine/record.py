@@ -229,6 +229,19 @@ class Run:
         """The folder of a level; `suffix` is `-u<updates>` in a `dense_continued` run."""
         return Level(self.path / "levels" / f"{level_name(sparsity)}{suffix}")
 
+    def sparsity_of(self, level: Level) -> float:
+        """The sparsity that was asked for; where it is an outcome (strength, size), its mean over the seeds.
+
+        The levels of all seeds are one level of the method, which needs one number.
+        """
+        if level.asked:
+            return level.sparsity
+        found = [
+            float(read_json(path)["sparsity_prunable"])
+            for path in self.path.parent.glob(f"{self.method}-s*/levels/{level.path.name}/size.json")
+        ]
+        return round(sum(found) / len(found), 4)
+
     def level_at(self, axis: str, value: float) -> Level:
         """The folder of a value of an axis (levels, strength or sizes)."""
         return Level(self.path / "levels" / level_folder(axis, value))

@@ -160,6 +160,7 @@ TABLES = {
     "architectures": "engine.model:ARCHITECTURES",
     "scores": "engine.metrics:METRICS",
     "measures": "analysis.tables:MEASURES",
+    "claims": "analysis.claims:CLAIMS",
 }
 
 

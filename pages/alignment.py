@@ -144,6 +144,9 @@ def same_layer(same: pd.DataFrame, chosen: States) -> None:
         "null, upper bound": row["null_high"],
         "Procrustes distance": row["procrustes"],
         "RSA": row["rsa"],
+        "CKA, Gaussian kernel": row.get("rbf_cka", float("nan")),
+        "SVCCA": row.get("svcca", float("nan")),
+        "PWCCA": row.get("pwcca", float("nan")),
         f"mutual k-NN (chance {theme.number(row['mutual_knn_chance'])})": row["mutual_knn"],
         "top-3 variance, pruned": row["top_variance_pruned"],
         "top-3 variance, dense": row["top_variance_dense"],
@@ -214,6 +217,10 @@ def translations(facts: loading.Facts) -> None:
     other = None if language == OTHERS else language
     shown = between.crosslingual_lines(frame, other, measure, layer, pooling, show.dark())
     show.figure(shown, "alignment-translations", definitions=(_defined(measure),))
+    with st.columns([1, 3])[0]:
+        level = controls.level(facts.all_levels)
+    lost = between.loss_bars(frame, level, f"{measure}_loss", layer, pooling, show.dark())
+    show.figure(lost, "alignment-loss", definitions=("retrieval_loss",) if measure == "retrieval" else ("linear_cka",))
 
 
 def drift(facts: loading.Facts) -> None:

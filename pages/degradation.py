@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from analysis import theme
+from analysis.figures import controls as checks
 from analysis.figures import drops as figures
 from pages.ui import controls, drop_headline, drop_tables, loading, measured, measuring, shell, show
 
@@ -17,6 +18,8 @@ VIEWS = {
     "bars": "By language",
     "heatmap": "Heat map",
     "did": "Beyond the source",
+    "controls": "Beside its controls",
+    "pareto": "Size against score",
     "safe": "Last safe sparsity",
     "ranking": "Ranking",
     "numbers": "All numbers",
@@ -107,6 +110,22 @@ def did(choice: Choice, degraded: pd.DataFrame, methods: list[str]) -> None:
     show.figure(shown, "degradation-did", definitions=("difference_in_differences",))
 
 
+def beside(choice: Choice, degraded: pd.DataFrame, methods: list[str]) -> None:
+    """The drop beside random pruning, rerun noise and shuffled labels."""
+    controlled = measured.of_study(choice.study, "controls")
+    spread = loading.measure(choice.study, "spread")
+    rows = pd.concat([degraded, spread]) if spread is not None else degraded
+    shown = checks.control_dots(rows, controlled, choice.method, choice.level, choice.split, show.dark())
+    show.figure(shown, "degradation-controls", definitions=("beyond_random", "rerun_noise", "shuffled_labels"))
+
+
+def pareto(choice: Choice, degraded: pd.DataFrame, methods: list[str]) -> None:
+    """Non-zeros against score: which levels no other dominates."""
+    frame = measured.of_study(choice.study, "pareto")
+    shown = checks.pareto_scatter(frame[frame["method"].isin(["dense", *methods])], choice.split, show.dark())
+    show.figure(shown, "degradation-pareto", definitions=("pareto",))
+
+
 def safe(choice: Choice, degraded: pd.DataFrame, methods: list[str]) -> None:
     """The last safe sparsity of every language under every method."""
     tolerance = controls.choose("tolerance", SAFE, list(TOLERANCES), 0.02, TOLERANCES.__getitem__, kind="segments")
@@ -136,7 +155,7 @@ def numbers(choice: Choice, degraded: pd.DataFrame, methods: list[str]) -> None:
 
 
 DRAW: dict[str, Callable[[Choice, pd.DataFrame, list[str]], None]] = {
-    "bars": bars, "heatmap": heatmap, "did": did, "safe": safe, "ranking": ranking, "numbers": numbers,
+    "bars": bars, "heatmap": heatmap, "did": did, "controls": beside, "pareto": pareto, "safe": safe, "ranking": ranking, "numbers": numbers,
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import streamlit as st
 from analysis import theme
 from analysis.figures import maps as figures
 from engine import record
-from pages.ui import controls, loading, measured, measuring, shell, show
+from pages.ui import controls, loading, map_path, measured, measuring, sentences, shell, show
 
 PROJECTIONS = {"umap": "UMAP", "pca": "PCA"}
 COLOURS = {
@@ -115,65 +115,6 @@ def queue(choice: Choice, poolings: tuple[str, ...], depth: int) -> None:
     )
 
 
-# -- the sentences behind points ----------------------------------------------------------------------------------
-
-
-def selected(event: Any) -> pd.DataFrame:
-    """The points inside a lasso or box: id, language, label, state."""
-    return pd.DataFrame([data[:4] for data in show.selected(event)], columns=["id", "language", "label", "state"])
-
-
-def sentences(choice: Choice, rows: pd.DataFrame, points: pd.DataFrame) -> None:
-    """The texts of the selected examples with both models' answers and how far each example moved."""
-    st.subheader("The sentences behind the points", anchor=False)
-    if points.empty:
-        st.caption("Draw a lasso or a box around points of the map, or click one: their sentences are listed here.")
-        return
-    table = (
-        points.groupby(["language", "id", "label"], sort=False)["state"]
-        .agg(lambda states: ", ".join(sorted(set(states))))
-        .reset_index()
-    )
-    moved = rows.drop_duplicates(["language", "id"])[["language", "id", "displacement", "cosine_distance"]]
-    table = table.merge(moved, on=["language", "id"], how="left")
-    table = _with_texts(table, choice)
-    st.caption(f"{len(points)} points, {len(table)} examples")
-    table = table.assign(language=table["language"].map(theme.language_name))
-    number = st.column_config.NumberColumn(format="%.3f", width="small")
-    formats = {
-        "displacement": number,
-        "cosine_distance": number,
-        "text": st.column_config.TextColumn("text", width="large"),
-    }
-    show.table(table, "map-sentences", column_config=formats)
-
-
-def _with_texts(table: pd.DataFrame, choice: Choice) -> pd.DataFrame:
-    pruned = loading.details(choice.study, choice.run, choice.folder)
-    dense = loading.details(choice.study, f"dense-s{choice.seed}", record.level_name(0.0))
-    keys = ["language", "id"]
-    if pruned is not None:
-        texts = [name for name in ("text", "pair", "predicted") if name in pruned]
-        table = table.merge(pruned[[*keys, *texts]].rename(columns={"predicted": "pruned says"}), on=keys, how="left")
-    if dense is not None and "predicted" in dense:
-        table = table.merge(
-            dense[[*keys, "predicted"]].rename(columns={"predicted": "dense says"}), on=keys, how="left"
-        )
-    order = [
-        "language",
-        "text",
-        "pair",
-        "label",
-        "dense says",
-        "pruned says",
-        "state",
-        "displacement",
-        "cosine_distance",
-        "id",
-    ]
-    return table[[name for name in order if name in table]]
-
-
 def draw(choice: Choice, rows: pd.DataFrame, columns: Columns) -> None:
     """The map, its quality, and what was selected on it."""
     with columns[0]:
@@ -185,13 +126,11 @@ def draw(choice: Choice, rows: pd.DataFrame, columns: Columns) -> None:
     rows = rows[rows["language"].isin(chosen)]
     event = show.figure(figures.map_scatter(rows, colour, STATES[states], show.dark()), "map", select=True,
                         definitions=("trustworthiness", "knn_preservation", "displacement"))  # fmt: skip
-    sentences(choice, rows, selected(event))
+    sentences.draw(choice.study, choice.run, choice.folder, choice.seed, rows, sentences.selected(event))
 
 
-with shell.page("map"):
-    study = shell.study()
-    assert study is not None
-    facts = measured.finished(study)
+def one_level(study: str, facts: loading.Facts) -> None:
+    """Dense and pruned states of one level."""
     first, second = st.columns(4), st.columns([3, 3, 5, 4, 10])
     choice, poolings, depth = choose(study, facts, first, second[:2])
     rows = find(choice)
@@ -199,3 +138,13 @@ with shell.page("map"):
         queue(choice, poolings, depth)
     else:
         draw(choice, rows, second[2:])
+
+
+VIEWS = {"level": "One level", "path": "Through sparsity"}
+
+with shell.page("map"):
+    study = shell.study()
+    assert study is not None
+    facts = measured.finished(study)
+    view = controls.choose("view", "Show", list(VIEWS), "level", VIEWS.__getitem__, kind="segments", hidden_label=True)
+    (one_level if view == "level" else map_path.draw)(study, facts)

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from analysis.figures import weights as figures
-from pages.ui import controls, loading, measured, shell, show
+from pages.ui import controls, loading, measured, measuring, shell, show
 
 # Column of the table -> the measure that defines it.
 MEASURES = {
@@ -59,6 +59,36 @@ def size(study: str, method: str) -> None:
     show.table(table, "weights-size", column_config=formats)
 
 
+def training(study: str, rows: pd.DataFrame, level: float, measure: str) -> None:
+    """The measure along training: does an objective favour sparse weights by itself?"""
+    show.figure(figures.weights_lines(rows, measure, show.dark()), "weights-training", definitions=(MEASURES[measure],))
+
+
+def distribution(study: str, rows: pd.DataFrame, level: float, measure: str) -> None:
+    """How large the survivors are."""
+    frame = loading.level_rows(study, "distribution")
+    if frame is None:
+        measuring.missing(
+            study, f"{measured.UNMEASURED} Levels that kept no weights have no distribution.", "distribution"
+        )
+        return
+    with st.columns([1, 3])[0]:
+        kinds = frame["kind"].unique().tolist()
+        kind = controls.choose("kind", "Matrices", kinds, format=lambda name: str(name).replace("_", " "))
+    show.figure(figures.distribution_lines(frame, kind, level, show.dark()), "weights-distribution")
+
+
+def overlap(study: str, rows: pd.DataFrame, level: float, measure: str) -> None:
+    """How alike the masks of two runs are, beside chance."""
+    frame = measured.of_study(study, "overlap")
+    shown = figures.overlap_heatmap(frame, level, show.dark())
+    show.figure(shown, "weights-overlap", definitions=("jaccard", "jaccard_chance"))
+
+
+VIEWS = {"training": "Along training", "distribution": "Sizes of survivors", "overlap": "Overlap of masks"}
+DRAW = {"training": training, "distribution": distribution, "overlap": overlap}
+
+
 with shell.page("weights"):
     study = shell.study()
     assert study is not None
@@ -81,5 +111,10 @@ with shell.page("weights"):
     show.figure(shown, "weights-blocks", definitions=(MEASURES[measure],))
     st.subheader("Method by method", anchor=False)
     show.figure(figures.weights_bars(rows, level, measure, show.dark()), "weights-methods")
+    st.subheader("Training, sizes and masks", anchor=False)
+    view = controls.choose(
+        "view", "Show", list(VIEWS), "training", VIEWS.__getitem__, kind="segments", hidden_label=True
+    )
+    DRAW[view](study, rows, level, measure)
     with st.expander("What this sparsity is a fraction of, and what it saves"):
         size(study, method)

@@ -707,3 +707,90 @@ def select_units(scores, sparsity, least) -> list[list[bool]]:
             _, i, j = min(open_)
             keep[-i][-j] = False
     return keep
+
+
+# --- flips, controls, restoration
+
+
+def outcomes(dense, pruned):
+    names = {(1, 1): 0, (1, 0): 1, (0, 1): 2, (0, 0): 3}
+    return [names[int(d), int(p)] for d, p in zip(dense, pruned, strict=True)]
+
+
+def modal(answers):
+    found = []
+    for column in zip(*answers, strict=True):
+        counts = sorted(((column.count(value), value) for value in set(column)), reverse=True)
+        tied = len(counts) > 1 and counts[0][0] == counts[1][0]
+        found.append(-1 if tied else counts[0][1])
+    return found
+
+
+def identified(dense, pruned):
+    sides = zip(modal(dense), modal(pruned), strict=True)
+    return [a != b and a != -1 and b != -1 for a, b in sides]
+
+
+def confusion(gold, predicted, classes):
+    table = [[0] * classes for _ in range(classes)]
+    for y, p in zip(gold, predicted, strict=True):
+        table[y][p] += 1
+    return table
+
+
+def shuffled_labels(gold, dense, pruned):
+    """(mean, variance) of the drop over every assignment of the gold labels to the items."""
+    from itertools import permutations
+
+    values = []
+    for order in permutations(gold):
+        drops = [
+            np.mean([(d == y) - (p == y) for d, p, y in zip(one, other, order, strict=True)], dtype=np.float64)
+            for one, other in zip(dense, pruned, strict=True)
+        ]
+        values.append(np.mean(drops))
+    return float(np.mean(values)), float(np.var(values))
+
+
+def rerun_noise(scores):
+    pairs = [(a, b) for a in range(len(scores)) for b in range(a)]
+    apart = [abs(float(np.mean(scores[a])) - float(np.mean(scores[b]))) for a, b in pairs]
+    churn = [np.mean([x != y for x, y in zip(scores[a], scores[b], strict=True)]) for a, b in pairs]
+    return {"difference": float(np.mean(apart)), "largest": max(apart), "churn": float(np.mean(churn))}
+
+
+def ranks(values):
+    return [1 + sum(other < value for other in values) + (values.count(value) - 1) / 2 for value in values]
+
+
+def spearman(x, y):
+    x, y = (np.array(ranks(list(values)), dtype=np.float64) for values in (x, y))
+    x, y = x - x.mean(), y - y.mean()
+    own = math.sqrt(float((x * x).sum() * (y * y).sum()))
+    return float((x * y).sum()) / own if own else math.nan
+
+
+def leave_one_out(x, y):
+    values = [spearman([*x[:g], *x[g + 1 :]], [*y[:g], *y[g + 1 :]]) for g in range(len(x))]
+    return min(values), max(values)
+
+
+# -- comparisons of methods ---------------------------------------------------------------------------------------
+
+
+def crossed_interval(values, seed, resamples):
+    """Bootstrap of the mean of seeds × languages, both resampled: one resample at a time, by explicit counts."""
+    values = np.asarray(values, dtype=np.float64)
+    rng = np.random.default_rng(seed)
+    draws = []
+    for n in values.shape:
+        drawn = rng.integers(n, size=(resamples, n))
+        draws.append([[list(row).count(place) for place in range(n)] for row in drawn])
+    means = []
+    for seed_counts, language_counts in zip(*draws, strict=True):
+        total = 0.0
+        for s, u in enumerate(seed_counts):
+            for k, v in enumerate(language_counts):
+                total += u * v * float(values[s, k])
+        means.append(total / values.size)
+    return np.quantile(means, 0.025), np.quantile(means, 0.975)

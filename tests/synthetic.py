@@ -26,6 +26,7 @@ from engine.weights import summary
 LANGUAGES = ("en", "de", "fr", "es", "ru", "tr", "ar", "hi", "sw", "zh", "vi", "el", "th", "ur", "bg")
 # Harm at full sparsity: the smaller, the better the method.
 METHODS = {"random": 9.0, "magnitude": 5.0, "alignreg_cosine": 4.4, "sdp_cc": 3.8}
+HARM = {**METHODS, "lamp": 4.7}
 KINDS = ("query", "key", "value", "attention_output", "ffn_in", "ffn_out")
 UPDATES = (240, 80)  # dense fine-tuning, and retraining after each level
 
@@ -48,6 +49,8 @@ class Shape:
     activations: bool = True
     weights: bool = True
     parallel: bool = True
+    kept: bool = False  # weights of every level
+    restored: bool = False  # items of a restoration beside the highest level of every method's first seed
     shuffle: bool = False  # write the rows of every level in another order
     extra: dict[str, Any] = field(default_factory=dict)
 
@@ -214,9 +217,9 @@ def _updates(cycle: int) -> int:
 
 def harm(method: str, sparsity: float, seed: int) -> float:
     """How much a method harms at a sparsity (0: not at all); a little of it depends on the seed."""
-    if method not in METHODS:
+    if method not in HARM:
         return 0.0
-    return METHODS[method] * sparsity**4 * (1 + 0.05 * (seed % 3))
+    return HARM[method] * sparsity**4 * (1 + 0.05 * (seed % 3))
 
 
 def _level(world: World, level: Level, method: str, seed: int, cycle: int, sparsity: float) -> None:
@@ -233,6 +236,10 @@ def _level(world: World, level: Level, method: str, seed: int, cycle: int, spars
         level.write_arrays("activations", arrays)
     removed, total = _write_weights(world, level, method, seed, sparsity)
     record.write_json(level.path / "size.json", _size(level, removed, total, sparsity, _updates(cycle)))
+    if shape.restored and sparsity == max(shape.levels) and seed == 0:
+        record.write_frame(
+            level.path / "measures" / f"restoration_items-{'0' * 16}.parquet", _restoration(world, method, sparsity)
+        )
 
 
 def _predictions(
@@ -314,7 +321,37 @@ def _write_weights(world: World, level: Level, method: str, seed: int, sparsity:
     )
     if sparsity:
         level.write_masks(masks)
+    if world.shape.kept:
+        level.write_arrays("weights", {f"{name}.weight": weight for name, (_, weight) in pruned.items()})
     return int(sum((~mask).sum() for mask in masks.values())), total
+
+
+def _restoration(world: World, method: str, sparsity: float) -> pd.DataFrame:
+    """Items as `engine.restore` writes them: the last block, and the FFN, carry most of the damage; parts overlap a little."""
+    shape = world.shape
+    most = min(32, shape.items)
+    partitions = {"blocks": [f"block {number}" for number in range(shape.layers)], "modules": list(KINDS)}
+    models: list[tuple[tuple[str, str, int, str], float]] = [
+        (("whole", "pruned", 0, "whole"), 1.0),
+        (("whole", "dense", 0, "whole"), 0.0),
+    ]
+    for partition, names in partitions.items():
+        shares = np.linspace(0.5, 1.5, len(names)) / len(names)
+        for place, (name, share) in enumerate(zip(names, shares, strict=True)):
+            models.append(((partition, name, place, "restore"), 1 - 0.9 * share))
+            models.append(((partition, name, place, "prune_only"), 0.7 * share))
+    frames = []
+    for keys, harmed in models:
+        for code in shape.codes:
+            logits = world.logits("test", code, 0, harm(method, sparsity, 0) * harmed)[:most]
+            gold = world.gold("test")[:most]
+            others = logits.copy()
+            others[np.arange(most), gold] = -np.inf
+            margin = logits[np.arange(most), gold] - others.max(1)
+            columns = dict(zip(("partition", "part", "place", "direction"), keys, strict=True))
+            scored = {"id": world.ids("test", code)[:most], "score": (margin > 0).astype(float), "margin": margin}
+            frames.append(pd.DataFrame({"language": code, **scored, **columns}))
+    return pd.concat(frames, ignore_index=True)
 
 
 def _size(level: Level, removed: int, total: int, sparsity: float, updates: int) -> dict[str, Any]:
@@ -388,3 +425,30 @@ def _study_text(shape: Shape) -> str:
     for method in shape.methods:
         lines += ["[[method]]", f'recipe = "{method}"', f"levels = {list(shape.levels)}"]
     return "\n".join(lines) + "\n"
+
+
+BIG = Shape(
+    study="big", languages=12, seeds=3, levels=(0.3, 0.5, 0.7, 0.8, 0.9, 0.95), methods=tuple(HARM), items=400, natural=100, probe=96,
+    classes=12, layers=4, width=48, restored=True,
+)  # fmt: skip
+
+
+def main() -> None:
+    """`make big-store`: a store of 12 languages × 5 methods × 6 levels × 3 seeds, measured but for UMAP maps."""
+    import sys
+
+    from analysis.measures import NAMES, Request, Wish, measure
+
+    if len(sys.argv) != 2:
+        raise SystemExit("usage: python -m tests.synthetic STORE")
+    store = Path(sys.argv[1])
+    write_store(store, BIG)
+    print(f"{store / BIG.study} written", flush=True)
+    problems = measure(store, BIG.study, Wish(only=tuple(name for name in NAMES if name != "map")))
+    problems += measure(store, BIG.study, Wish(only=("map",), map=Request("pca")))
+    if problems:
+        raise SystemExit("\n".join(problems))
+
+
+if __name__ == "__main__":
+    main()

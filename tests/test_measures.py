@@ -218,7 +218,7 @@ def test_partly_shared_items_give_differences_on_the_shared_ones(tmp_path: Path)
             frame = level.frame("predictions")
             level.write_frame("predictions", frame[(frame["language"] != "fr") | (frame["id"] < "test-00040")])
     items = collect(store, NAME)
-    found = drops.frames([items])["degradation"]
+    found = drops.frames(*drops.resampled([items]))["degradation"]
     row = row_of(found, method="magnitude", sparsity=0.9, language="de")
     common = items.common()
     assert common.dense is not None

@@ -14,15 +14,16 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from analysis import theme
 from analysis.figures.drops import MEAN, named
-from analysis.measures import Request, Wish, measure
+from analysis.measures import NAMES, Request, Wish, measure
 from engine import record
 from pages.ui import jobs, loading, show
 from tests.conftest import ROOT
 from tests.synthetic import Shape, World, write_run, write_store
 from tests.test_pages_run import texts
 
-PAGES = ("degradation", "separability", "alignment", "map", "weights")
+PAGES = ("degradation", "flips", "separability", "alignment", "map", "weights", "diagnose")
 SHAPE = Shape(
     languages=3,
     seeds=2,
@@ -34,6 +35,8 @@ SHAPE = Shape(
     width=16,
     methods=("random", "magnitude"),
     levels=(0.5, 0.9),
+    kept=True,
+    restored=True,
 )
 STUDY = SHAPE.study
 Open = Callable[..., AppTest]
@@ -46,7 +49,7 @@ def small(**changes: Any) -> Shape:
 
 def measured(store: Path, study: str = STUDY) -> None:
     """Measure everything but UMAP maps, whose first fit in a process compiles for ten seconds."""
-    names = ("degradation", "spread", "safe", "ranking", "similarity", "cka", "separability", "crosslingual", "drift")
+    names = tuple(name for name in NAMES if name != "map")
     assert not [
         problem
         for problem in measure(store, study, Wish(only=names), workers=1, say=lambda line: None)
@@ -129,7 +132,7 @@ def table(app: AppTest, *columns: str) -> pd.DataFrame:
 def test_every_page_in_every_state(page: Open, name: str, store: str) -> None:
     app = page(name, store)
     assert len(app.title) == 1
-    if store == "many":
+    if store == "many" and name != "diagnose":  # which begins with findings in words
         assert figures(app)
 
 
@@ -142,7 +145,7 @@ def test_empty_states_name_what_is_missing_and_the_next_click(page: Open, name: 
     assert not figures(none) and not figures(one)
 
 
-@pytest.mark.parametrize("name", ["degradation", "separability", "alignment"])
+@pytest.mark.parametrize("name", ["degradation", "flips", "separability", "alignment", "diagnose"])
 def test_an_unmeasured_study_is_measured_on_request(
     page: Open, stores: dict[str, Path], started: list[list[str]], name: str
 ) -> None:
@@ -152,7 +155,7 @@ def test_an_unmeasured_study_is_measured_on_request(
     assert started == [["analysis", "measure", str(stores["unmeasured"]), "--study", STUDY]]
 
 
-@pytest.mark.parametrize("name", ["degradation", "separability", "alignment", "map"])
+@pytest.mark.parametrize("name", ["degradation", "flips", "separability", "alignment", "map", "diagnose"])
 def test_read_only_servers_start_nothing(
     page: Open, monkeypatch: pytest.MonkeyPatch, started: list[list[str]], name: str
 ) -> None:
@@ -185,7 +188,7 @@ def test_the_address_holds_the_whole_view_and_restores_it(page: Open, name: str)
 
 @pytest.mark.parametrize(("name", "query"), [
     ("degradation", {"level": "0.77"}), ("separability", {"measure": "beauty"}), ("alignment", {"variant": "doubled"}),
-    ("map", {"projection": "tsne"}), ("weights", {"method": "nobody"}),
+    ("map", {"projection": "tsne"}), ("weights", {"method": "nobody"}), ("flips", {"view": "flops"}), ("diagnose", {"level": "0.1"}),
 ])  # fmt: skip
 def test_what_a_link_cannot_have_is_said(page: Open, name: str, query: dict[str, str]) -> None:
     app = page(name, "many", **query)
@@ -233,11 +236,11 @@ def test_lines_carry_references_and_controls(page: Open) -> None:
 
 
 @pytest.mark.parametrize("split", ["test", "natural"])
-@pytest.mark.parametrize("view", ["bars", "heatmap", "did", "safe", "ranking", "numbers"])
+@pytest.mark.parametrize("view", ["bars", "heatmap", "did", "controls", "pareto", "safe", "ranking", "numbers"])
 def test_every_view_of_degradation(page: Open, view: str, split: str) -> None:
     app = page("degradation", "many", view=view, split=split)
     assert app.query_params["view"] in (view, [view])
-    assert len(figures(app)) == (2 if view in ("bars", "heatmap", "did") else 1)
+    assert len(figures(app)) == (2 if view in ("bars", "heatmap", "did", "controls", "pareto") else 1)
 
 
 def test_the_table_of_a_level_holds_every_number(page: Open) -> None:
@@ -347,7 +350,7 @@ def test_separability_without_scores_says_so(page: Open, many: Path, tmp_path: P
 @pytest.mark.parametrize("view", ["layers", "depth", "sparsity", "translations", "drift"])
 def test_every_view_of_alignment(page: Open, view: str, variant: str) -> None:
     app = page("alignment", "many", view=view, variant=variant, pooling="mean")
-    assert len(figures(app)) == 1
+    assert len(figures(app)) == (2 if view == "translations" else 1)
     assert ("three largest dimensions hold" in texts(app)) == (view in ("layers", "depth"))
 
 
@@ -460,7 +463,17 @@ def test_a_map_of_another_layer_and_pooling_is_made_and_found(
 @pytest.mark.parametrize("name", ["matrix_sparsity", "norm_kept", "unit_cosine_mean", "hoyer", "kurtosis"])
 def test_every_measure_of_weights(page: Open, name: str) -> None:
     app = page("weights", "many", measure=name, level="0.9", method="magnitude")
-    assert len(figures(app)) == 2
+    assert len(figures(app)) == 3
+
+
+@pytest.mark.parametrize("view", ["training", "distribution", "overlap"])
+def test_every_view_of_weights(page: Open, view: str) -> None:
+    drawn = figures(page("weights", "many", view=view, level="0.9", method="magnitude"))
+    assert len(drawn) == 3
+    if view == "overlap":
+        assert "random and magnitude" in texts(
+            page("weights", "many", view=view, level="0.9")
+        ) or "magnitude and random" in texts(page("weights", "many", view=view, level="0.9"))
 
 
 def test_weights_of_one_seed_and_sizes_of_every_level(page: Open) -> None:
@@ -490,3 +503,182 @@ def test_definitions_are_there_for_what_the_pages_show() -> None:
              "last_safe_sparsity", "ranking_agreement", "difference_in_differences", "top_variance_share", "retrieval", "drift_item", "pruning_snr_db",
              "trustworthiness", "knn_preservation", "displacement", "weight_sparsity", "norm_kept", "unit_cosine", "hoyer", "kurtosis")  # fmt: skip
     assert not [name for name in names if show.find(name) is None]
+
+
+# -- Flips --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("split", ["test", "natural"])
+@pytest.mark.parametrize("view", ["atlas", "languages", "slices", "confusion", "exemplars"])
+def test_every_view_of_flips(page: Open, view: str, split: str) -> None:
+    app = page("flips", "many", view=view, split=split, method="random", level="0.9")
+    assert not app.warning
+    assert len(figures(app)) == (0 if view == "exemplars" else 1)
+
+
+def test_items_are_rows_and_languages_columns(page: Open) -> None:
+    app = page("flips", "many", method="random", level="0.9", seed="1", items="all")
+    grid = table(app, "en", "de", "fr")
+    assert len(grid) == SHAPE.items and set(grid["de"]) <= set("✓✗↑·")
+    frame = loading.level_rows(STUDY, "flips", ("random",), (0.9,), (1,), split="test", language="de")
+    assert frame is not None
+    broken = frame.loc[frame["flip"] == "broken", "id"]
+    assert set(grid.loc[grid["de"] == "✗", "id"]) == set(broken)
+    chosen = grid["id"].iloc[3]
+    one = table(
+        page("flips", "many", method="random", level="0.9", seed="1", items="all", item=chosen), "flip", "margin_lost"
+    )
+    assert one["language"].tolist()[0] == "English (en)" and len(one) == 3
+    assert one["text"].tolist() == [f"{code} text {chosen}" for code in ("en", "de", "fr")] or set(one["text"]) == {
+        f"{code} text {chosen}" for code in ("en", "de", "fr")
+    }
+
+
+def test_items_broken_in_one_language_only(page: Open) -> None:
+    grid = table(page("flips", "many", method="random", level="0.9", items="alone"), "en", "de", "fr")
+    assert ((grid[["en", "de", "fr"]] == "✗").sum(axis=1) == 1).all() and len(grid)
+
+
+def test_a_clicked_row_becomes_the_item(page: Open) -> None:
+    grid = table(page("flips", "many", method="random", level="0.9"), "en", "de", "fr")
+    clicked = {"table-flips-items": {"selection": {"rows": [2], "columns": [], "cells": []}}}
+    app = page("flips", "many", clicked, method="random", level="0.9")
+    assert app.selectbox(key="flips.item").value == grid["id"].iloc[2]
+
+
+def test_identified_items_need_two_seeds(page: Open) -> None:
+    assert "need two seeds or more" in texts(page("flips", "stateless", view="exemplars"))
+
+
+def test_sets_that_are_not_parallel_have_no_atlas_across(page: Open, tmp_path: Path) -> None:
+    write_store(tmp_path, small(parallel=False, seeds=1, methods=("magnitude",), levels=(0.9,), activations=False))
+    measured(tmp_path)
+    app = page("flips", tmp_path, items="all")
+    assert "This set is not parallel" in texts(app) and figures(app)
+    assert figures(page("flips", tmp_path, view="languages"))
+
+
+# -- Diagnose -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("view", "drawn"),
+    [("findings", 0), ("restoration", 2), ("recovery", 2), ("together", 0), ("calibration", 1), ("text", 1)],
+)
+def test_every_view_of_diagnose(page: Open, view: str, drawn: int) -> None:
+    app = page("diagnose", "many", view=view, method="random", level="0.9")
+    assert not app.warning
+    assert len(figures(app)) == drawn  # two zero-shot languages are too few for a correlation
+
+
+def test_findings_have_cards_for_significant_drops_only(page: Open) -> None:
+    app = page("diagnose", "many", method="random", level="0.9")
+    frame = loading.measure(STUDY, "degradation")
+    assert frame is not None
+    here = frame[(frame["method"] == "random") & (frame["sparsity"] == 0.9) & (frame["split"] == "test")]
+    sure = here[here["p_holm"] < 0.05]
+    said = texts(app)
+    assert f"{len(sure)} of 3 languages change significantly" in said and len(sure)
+    for row in here.to_dict("records"):
+        words = f"{theme.language_name(row['language'])} drops {100 * row['drop']:.1f} points"
+        assert (words in said) == (row["p_holm"] < 0.05)
+
+
+def test_nothing_significant_is_said_so(page: Open, many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRUNOSCOPE_STORE", str(many))
+    frame = loading.measure(STUDY, "degradation")
+    assert frame is not None
+    here = frame[(frame["method"] == "magnitude") & (frame["sparsity"] == 0.5) & (frame["split"] == "test")]
+    assert not (here["p_holm"] < 0.05).any()
+    said = texts(page("diagnose", "many", method="magnitude", level="0.5"))
+    assert "0 of 3 languages change significantly" in said and "drops" not in said.replace("drops or", "")
+    assert "split test only" in texts(page("diagnose", "many", method="magnitude", level="0.5", split="natural"))
+
+
+def test_every_clause_links_to_a_view_that_exists(page: Open, many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRUNOSCOPE_STORE", str(many))
+    frame = loading.measure(STUDY, "findings")
+    assert frame is not None
+    seen: set[tuple[str, str]] = set()
+    for kind, place, query in frame[["kind", "page", "query"]].itertuples(index=False):
+        wanted = json.loads(query)
+        if (kind, place) in seen:
+            continue
+        seen.add((kind, place))
+        app = page(place, "many", **wanted)
+        assert not app.warning, (kind, wanted, app.warning[0].value)
+        assert all(app.query_params[name] in (value, [value]) for name, value in wanted.items()), kind
+    assert {"drop", "mean", "flips", "random", "restored", "retrieval"} <= {kind for kind, _ in seen}
+
+
+def test_a_level_that_was_not_restored_has_a_button(
+    page: Open, stores: dict[str, Path], started: list[list[str]]
+) -> None:
+    app = page("diagnose", "many", view="restoration", method="magnitude", level="0.5")
+    assert "has not been taken apart yet" in texts(app) and not figures(app)
+    press(app, "Compute it now")
+    assert started == [["engine", "restore", f"{STUDY}/magnitude-s0", "--level", "0.5", "--store", str(stores["many"])]]
+
+
+def test_few_languages_have_no_correlation(page: Open, tmp_path: Path) -> None:
+    assert "at least four zero-shot" in texts(page("diagnose", "many", view="together"))
+    write_store(
+        tmp_path,
+        small(languages=6, natural=0, seeds=1, methods=("magnitude",), levels=(0.9,), restored=False, kept=False),
+    )
+    measured(tmp_path)
+    app = page("diagnose", tmp_path, view="together", factor="dense")
+    assert len(figures(app)) == 2 and "cause" in texts(app)
+
+
+# -- Map through sparsity -----------------------------------------------------------------------------------------
+
+
+def test_a_path_has_a_slider_over_the_levels(page: Open) -> None:
+    app = page("map", "many", view="path", method="random", at="0.5", trails="5")
+    drawn = figures(app)[0]
+    points = [point for trace in drawn["data"] for point in trace.get("customdata", [])]
+    assert {point[3] for point in points} == {"0.5"} and app.query_params["at"] in ("0.5", ["0.5"])
+    ways = next(trace for trace in drawn["data"] if trace["mode"] == "lines")
+    assert sum(value is None for value in ways["x"]) == 5
+    dense = figures(page("map", "many", view="path", method="random", at="0"))[0]
+    assert dense["layout"]["xaxis"]["range"] == drawn["layout"]["xaxis"]["range"]
+
+
+def test_a_path_lists_sentences(page: Open) -> None:
+    chosen = {
+        "selection": {
+            "points": [{"customdata": ["test-00001", "de", "intent-01", "0.9"]}],
+            "point_indices": [0],
+            "box": [],
+            "lasso": [],
+        }
+    }
+    app = page("map", "many", {"figure-map-path": chosen}, view="path", method="random")
+    found = table(app, "text")
+    assert found["text"].tolist() == ["de text test-00001"] and found["displacement"].notna().all()
+
+
+def test_a_missing_path_is_made_on_request(page: Open, stores: dict[str, Path], started: list[list[str]]) -> None:
+    press(page("map", "many", view="path", method="random", projection="aligned", seed="1"), "Compute it now")
+    wish = ["--path", "--run", "random-s1", "--projection", "aligned"]
+    assert started == [["analysis", "measure", str(stores["many"]), "--study", STUDY, *wish]]
+
+
+# -- Alignment, more similarities ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["rbf_cka", "svcca", "pwcca"])
+def test_more_similarities_by_depth(page: Open, name: str) -> None:
+    app = page("alignment", "many", view="depth", measure=name, method="magnitude", pooling="first")
+    drawn = figures(app)
+    assert len(drawn) == 1
+    assert "has no value with" in texts(app) or any(trace.get("y") for trace in drawn[0]["data"])
+
+
+def test_translations_lost_stand_below_those_found(page: Open) -> None:
+    drawn = figures(page("alignment", "many", view="translations", level="0.9"))
+    assert [figure["layout"]["yaxis"]["title"]["text"] for figure in drawn] == [
+        "Translations found (%)",
+        "Translations lost (points), layer 2",
+    ]

@@ -8,31 +8,53 @@ from __future__ import annotations
 
 from analysis.figures.alignment import cka_along_sparsity, cka_diagonal, cka_heatmap
 from analysis.figures.base import Shown, blank
+from analysis.figures.controls import control_dots, pareto_scatter
+from analysis.figures.correlates import confidence_bars, correlate_dots, factor_scatter, tokenizer_bars
 from analysis.figures.drops import MEAN, did_dots, drop_bars, drop_heatmap, drop_lines
-from analysis.figures.languages import crosslingual_lines, drift_bars
-from analysis.figures.maps import map_scatter
-from analysis.figures.recovery import recovery_lines
+from analysis.figures.flips import atlas, confusion_heatmap, flip_bars, slice_dots
+from analysis.figures.languages import crosslingual_lines, drift_bars, loss_bars
+from analysis.figures.maps import map_scatter, path_scatter
+from analysis.figures.recovery import recovery_bars, recovery_lines
+from analysis.figures.restoration import restoration_bars, restoration_heatmap
 from analysis.figures.separability import separability_by_language, separability_lines, snr_bars
-from analysis.figures.weights import weights_bars, weights_heatmap
+from analysis.figures.weights import distribution_lines, overlap_heatmap, weights_bars, weights_heatmap, weights_lines
 
 __all__ = [
     "MEAN",
     "Shown",
+    "atlas",
     "blank",
     "cka_along_sparsity",
     "cka_diagonal",
     "cka_heatmap",
+    "confidence_bars",
+    "confusion_heatmap",
+    "control_dots",
+    "correlate_dots",
     "crosslingual_lines",
     "did_dots",
+    "distribution_lines",
     "drift_bars",
     "drop_bars",
     "drop_heatmap",
     "drop_lines",
+    "factor_scatter",
+    "flip_bars",
+    "loss_bars",
     "map_scatter",
+    "overlap_heatmap",
+    "pareto_scatter",
+    "path_scatter",
+    "recovery_bars",
     "recovery_lines",
+    "restoration_bars",
+    "restoration_heatmap",
     "separability_by_language",
     "separability_lines",
+    "slice_dots",
     "snr_bars",
+    "tokenizer_bars",
     "weights_bars",
     "weights_heatmap",
+    "weights_lines",
 ]

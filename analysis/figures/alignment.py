@@ -39,9 +39,12 @@ __all__ = [
 ESTIMATE = "Debiased linear CKA, about 0 for unrelated states"
 BANDS = "95% intervals by jackknife over the examples of each seed"
 CEILING = "Ceiling: the dense model trained on for as many updates"
+TOO_FEW = "It needs 4 examples per dimension that 99% of the variance takes: with fewer, noise looks alike. Raise [probe] examples."
+FIRST_SEED = "It is measured for the first seed and the task's own pooling."
 
 MEASURES = {
     "cka": "CKA with dense", "procrustes": "Procrustes distance to dense", "rsa": "RSA with dense", "mutual_knn": "Mutual k-NN with dense",
+    "rbf_cka": "CKA with dense, Gaussian kernel (biased)", "svcca": "SVCCA with dense", "pwcca": "PWCCA with dense",
     "top_variance_pruned": "Variance share of the top 3 dimensions",
 }  # fmt: skip
 
@@ -137,7 +140,11 @@ def cka_diagonal(
     """
     pooling = pooling or default_pooling(similarity)
     both = rows_of(similarity, language=language, pooling=pooling, variant=variant)
-    rows = present(rows_of(both, method=method, role="pruned"), measure)
+    known = rows_of(both, method=method, role="pruned")
+    rows = present(known, measure)
+    if rows.empty and len(known):
+        few = f"{MEASURES[measure]} has no value with {count_text(known['n'])} examples."
+        return blank(few, TOO_FEW if measure in ("svcca", "pwcca") else FIRST_SEED, dark)
     if rows.empty:
         return blank(NO_STATES, KEEP_STATES, dark)
     figure = canvas(dark, x="Layer (0: embedding output)", y=MEASURES[measure])

@@ -11,6 +11,7 @@ import pandas as pd
 from analysis import theme
 from analysis.figures.base import (
     Shown,
+    bars,
     blank,
     canvas,
     caption,
@@ -19,9 +20,11 @@ from analysis.figures.base import (
     last_layer,
     level_line,
     line,
+    present,
     rows_of,
     seed_text,
     stacked,
+    whiskers,
 )
 
 TRANSLATIONS = {"retrieval": "Translations found (%)", "cka": "CKA with the source language"}
@@ -74,6 +77,45 @@ def _reading(rows: pd.DataFrame, measure: str, dense: float, language: str | Non
     if top.empty:
         return f"{start}."
     return f"{start}, at {theme.level(highest)} sparsity {show(top.max())} under {top.idxmax()}."
+
+
+LOSSES = {"retrieval_loss": ("Translations lost (points)", 100.0), "cka_loss": ("CKA with the source lost", 1.0)}
+
+
+def loss_bars(
+    crosslingual: pd.DataFrame, sparsity: float, measure: str = "retrieval_loss", layer: int | None = None,
+    pooling: str | None = None, dark: bool = False,
+) -> Shown:  # fmt: skip
+    """What pruning takes from alignment with the source, per language at one level, grouped by method, dense − pruned.
+
+    retrieval_loss has 95% intervals over items (mean of those of the seeds).
+    """
+    pooling = pooling or default_pooling(crosslingual)
+    rows, layer = last_layer(rows_of(crosslingual, pooling=pooling, role="pruned", sparsity=sparsity), layer)
+    rows = present(rows, measure) if measure in rows else rows.head(0)
+    title, scale = LOSSES[measure]
+    if rows.empty:
+        return blank("No loss of alignment measured here.", "It needs parallel items and the dense run's states.", dark)
+    codes = theme.ordered(rows["language"].tolist())
+    figure = canvas(dark, height=420, y=f"{title}, layer {layer}")
+    ends = [f"{measure}{end}" for end in ("", "_low", "_high")]
+    for (method, recipe), group in stacked(rows, ("method", "recipe")):
+        means = group.groupby("language")[[name for name in ends if name in group]].mean().reindex(codes)
+        values = scale * means
+        more = {}
+        if len(values.columns) == len(ends):
+            more = {"error_y": whiskers(*(values[name] for name in ends), color=theme.look(dark).text)}
+        style = theme.method_style(str(method), str(recipe), dark)
+        bars(figure, map(theme.language_name, codes), values[measure], str(method), style, "%{x}: %{y:.2f}", **more)
+    kept = rows[rows["recipe"] != "random"]
+    means = (kept if len(kept) else rows).groupby(["method", "language"])[measure].mean()
+    method, code = means.idxmax()
+    much = theme.points(means.max()) if scale == 100 else theme.number(means.max())
+    reading = f"At {theme.level(sparsity)} {theme.language_name(code)} loses most of its alignment with the source under {method}: {much}."
+    note = "95% intervals over items" if measure == "retrieval_loss" else ""
+    return Shown(
+        figure, reading, caption(f"{count_text(rows['n'])} items, {seed_text(rows)}, {pooling} pooling", note), rows
+    )
 
 
 PARTS = {

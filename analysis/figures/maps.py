@@ -119,3 +119,56 @@ def _caption(rows: pd.DataFrame, drawn: int) -> str:
         trust,
         "open circles are dense; distances on the map are not distances in the model",
     )
+
+
+TRAILS = 15  # furthest movers whose way is drawn
+
+
+def path_scatter(
+    frame: pd.DataFrame, at: float, colour: str = "language", trails: int = TRAILS, dark: bool = False
+) -> Shown:
+    """One state of the table `path`, on axes that are those of all states; the way of the furthest movers up to there.
+
+    `at`: sparsity of the state, 0 for dense. Furthest: by displacement in all dimensions at `at`. customdata as in
+    `map_scatter`, the state being the sparsity.
+    """
+    rows = frame[frame["at"] == at].assign(state="pruned") if len(frame) else frame
+    if rows.empty:
+        return blank("No path here yet.", "Paths of the first seed's last layer come with the measures.", dark)
+    figure = canvas(dark, height=620)
+    for name, group, marker in _groups(rows, colour, dark):
+        figure.add_scattergl(
+            x=group["x"], y=group["y"], mode="markers", name=name, legendgroup=name, showlegend=name != "", opacity=0.85,
+            customdata=group[["id", "language", "label", "at"]].astype(str).to_numpy(),
+            marker={"size": 6, "symbol": marker.pop("symbol", "circle"), **marker}, hovertemplate="%{customdata[0]}<br>%{customdata[1]}, %{customdata[2]}<extra></extra>",
+        )  # fmt: skip
+    movers = rows.nlargest(trails, "displacement") if at > 0 else rows.head(0)
+    way = frame[frame["at"] <= at].merge(movers[["language", "id"]], on=["language", "id"]).sort_values("at")
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for _, group in way.groupby(["language", "id"], sort=False):
+        x, y = [*x, *group["x"], None], [*y, *group["y"], None]
+    figure.add_scattergl(
+        x=x, y=y, mode="lines", name=f"way of the {len(movers)} furthest", line={"color": theme.look(dark).text, "width": 1}, opacity=0.6, hoverinfo="skip", showlegend=len(movers) > 0,
+    )  # fmt: skip
+    spans = {axis: (float(frame[axis].min()), float(frame[axis].max())) for axis in ("x", "y")}
+    bare = {"showticklabels": False, "ticks": "", "zeroline": False, "showgrid": False}
+    pad = {axis: 0.04 * (high - low) for axis, (low, high) in spans.items()}
+    figure.update_xaxes(**bare, range=[spans["x"][0] - pad["x"], spans["x"][1] + pad["x"]])
+    figure.update_yaxes(**bare, range=[spans["y"][0] - pad["y"], spans["y"][1] + pad["y"]])
+    figure.update_layout(dragmode="lasso", legend={"itemsizing": "constant"})
+    first = rows.iloc[0]
+    far = ", ".join(
+        f"{theme.language_name(code)} ({count})" for code, count in movers["language"].value_counts().head(3).items()
+    )
+    moved = (
+        f"the {len(movers)} examples that moved furthest in all dimensions: {far}"
+        if len(movers)
+        else "nothing has moved yet"
+    )
+    kind = {"pca": "PCA of all states together", "aligned": "AlignedUMAP"}[str(first["projection"])]
+    trust = f"trustworthiness {first['trustworthiness']:.2f}, neighbours kept {theme.percent(float(first['knn_preservation']))}"
+    return Shown(
+        figure, f"{'Dense' if at == 0 else theme.level(at)}: {moved}.",
+        caption(f"{kind}, layer {int(first['layer'])}, {first['pooling']} pooling, {int(first['examples'])} examples", trust, "the same axes at every level"), rows,
+    )  # fmt: skip

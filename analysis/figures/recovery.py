@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis import theme
-from analysis.figures.base import Shown, blank, canvas, caption, line, plural, rows_of, stacked
+from analysis.figures.base import Shown, bars, blank, canvas, caption, line, plural, rows_of, stacked, whiskers
 from analysis.recovery import recovery
 
 
@@ -35,7 +35,8 @@ def recovery_lines(frame: pd.DataFrame, sparsity: float, dark: bool = False) -> 
 
 
 def _reading(rows: pd.DataFrame, sparsity: float) -> str:
-    cycles = recovery(rows)
+    kept = rows[rows["recipe"] != "random"]
+    cycles = recovery(kept if len(kept) else rows)
     if cycles.empty:
         return f"The cycle at {theme.level(sparsity)} sparsity has only begun."
     means = cycles.groupby("method")[["after_mask", "updates_to_recover", "recovered_share"]].mean()
@@ -46,3 +47,42 @@ def _reading(rows: pd.DataFrame, sparsity: float) -> str:
     fastest = known.idxmin()
     share = theme.percent(means.loc[fastest, "recovered_share"])
     return f"{after}; soonest back at 99% of its best is {fastest}, after {known[fastest]:.0f} updates ({share} of the cycle)."
+
+
+def recovery_bars(cycles: pd.DataFrame, measure: str = "updates_to_recover", dark: bool = False) -> Shown:
+    """One column of the table `recovery` per level, grouped by method, mean over seeds with every seed as a point.
+
+    The control `dense_continued`, whose cycles follow no mask, is not drawn.
+    """
+    rows = (
+        cycles[~cycles["method"].isin(["dense", "dense_continued"])].dropna(subset=[measure]) if len(cycles) else cycles
+    )
+    if rows.empty:
+        return blank(
+            "No finished retraining cycle yet.", "Each level's cycle appears here when its run has logged it.", dark
+        )
+    levels = sorted(rows["sparsity"].unique())
+    scale = 1 if measure == "updates_to_recover" else 100
+    figure = canvas(dark, height=400, y=RECOVERY[measure])
+    for (method, recipe), group in stacked(rows, ("method", "recipe")):
+        values = scale * group.groupby("sparsity")[measure].agg(["mean", "min", "max"]).reindex(levels)
+        style = theme.method_style(str(method), str(recipe), dark)
+        more = {"error_y": whiskers(values["mean"], values["min"], values["max"], color=theme.look(dark).text)}
+        bars(figure, map(theme.level, levels), values["mean"], str(method), style, "%{x}: %{y:.1f}", **more)
+    figure.update_xaxes(type="category", title_text="Level")
+    kept = rows[(rows["sparsity"] == levels[-1]) & (rows["recipe"] != "random")]
+    top = (kept if len(kept) else rows[rows["sparsity"] == levels[-1]]).groupby("method")[measure].mean()
+    best = top.idxmin() if measure == "updates_to_recover" else top.idxmax()
+    word = "soonest back" if measure == "updates_to_recover" else "highest"
+    others = theme.listed([f"{name} ({scale * value:.1f})" for name, value in top.drop(best).items()])
+    rest = f"; the others: {others}" if len(top) > 1 else ""
+    reading = f"At {theme.level(levels[-1])} {word} is {best} ({scale * top[best]:.1f}){rest}."
+    return Shown(
+        figure, reading, caption(f"mean and range of {plural(rows['seed'].nunique(), 'seed')}", "source validation; between points the score is taken to be linear"), rows,
+    )  # fmt: skip
+
+
+RECOVERY = {
+    "updates_to_recover": "Updates to 99% of the cycle's best", "after_mask": "Score right after the mask (%)", "after_10": "Score after 10% of the cycle (%)",
+    "after_25": "Score after 25% (%)", "after_50": "Score after 50% (%)", "best": "Best score of the cycle (%)",
+}  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis import theme
-from analysis.figures.base import Shown, bars, blank, canvas, caption, rows_of, stacked
+from analysis.figures.base import Shown, bars, blank, canvas, caption, line, plural, rows_of, seed_text, stacked, thin
 
 MISSING = "No weights of a finished level yet."
 REMEDY = "Every finished level writes a summary of its weights."
@@ -80,3 +80,107 @@ def weights_bars(frame: pd.DataFrame, sparsity: float, measure: str = "unit_cosi
     )
     note = "grey: the dense model trained on, without a mask" if len(last) else ""
     return Shown(figure, reading, caption(f"{_seeds(rows)}, mean over blocks", note), rows)
+
+
+def weights_lines(frame: pd.DataFrame, measure: str = "hoyer", dark: bool = False) -> Shown:
+    """One column of `BARS` along training: mean over matrices after every cycle, a line per method (M§6.8).
+
+    The dense model trained on for as many cycles is the control: does an objective make weights sparser by itself?
+    """
+    rows = frame[frame["method"] != "dense"] if len(frame) else frame
+    if rows.empty:
+        return blank(MISSING, REMEDY, dark)
+    scale = 100 if measure in IN_PERCENT else 1
+    figure = canvas(dark, x="Retraining cycles behind it", y=BARS[measure])
+    for (method, recipe), group in stacked(rows, ("method", "recipe")):
+        means = scale * group.groupby("step")[measure].mean()
+        style = theme.method_style(str(method), str(recipe), dark)
+        levels = [theme.level(value) for value in group.groupby("step")["sparsity"].first()]
+        line(figure, means.index, means, str(method), style, "%{customdata} sparsity: %{y:.3f}", customdata=levels)
+    figure.update_xaxes(dtick=1)
+    last = rows[rows["step"] == rows["step"].max()].groupby("method")[measure].mean() * scale
+    reading = f"{BARS[measure]} after the last cycle: highest under {last.idxmax()} ({last.max():.2f}), lowest under {last.idxmin()} ({last.min():.2f})."
+    return Shown(
+        figure,
+        reading,
+        caption(_seeds(rows), "mean over matrices, zeros included", "grey: the dense model trained on"),
+        rows,
+    )
+
+
+def distribution_lines(frame: pd.DataFrame, kind: str, sparsity: float, dark: bool = False) -> Shown:
+    """How large the surviving weights of one kind of matrix are: share per bin of log10 |w|, a line per method, with dense."""
+    rows = rows_of(frame, kind=kind)
+    rows = rows[(rows["sparsity"] == sparsity) | (rows["method"] == "dense")] if len(rows) else rows
+    if rows.empty:
+        return blank("No level here kept its weights.", "A distribution needs them: see method.keep_weights.", dark)
+    figure = canvas(dark, x="log10 of the weight's size", y="Share of the survivors (%)")
+    for (method, recipe), group in stacked(rows, ("method", "recipe")):
+        means = group.groupby("bin")[["share", "width"]].mean()
+        style = theme.method_style(str(method), str(recipe), dark)
+        thin(figure, means.index + means["width"] / 2, 100 * means["share"], str(method), style.colour, style.dash)
+    centres = (rows["bin"] + rows["width"] / 2) * rows["share"]
+    means = centres.groupby([rows["method"], rows["seed"]]).sum().groupby("method").mean().sort_values()
+    shown = theme.listed([f"{name} {10**value:.2g}" for name, value in means.items()])
+    reading = (
+        f"Geometric mean size of the surviving {kind.replace('_', ' ')} weights at {theme.level(sparsity)}: {shown}."
+    )
+    return Shown(
+        figure,
+        reading,
+        caption(seed_text(rows), "levels that kept their weights", "weights that are 0 are not counted"),
+        rows,
+    )
+
+
+def overlap_heatmap(frame: pd.DataFrame, sparsity: float, dark: bool = False) -> Shown:
+    """Mask overlap of every pair of methods at one level, mean over seeds; the diagonal is a method with itself over seeds.
+
+    Each cell: overlap, and what chance gives from each matrix's own counts. customdata: (overlap, chance).
+    """
+    rows = rows_of(frame, sparsity=sparsity)
+    if rows.empty:
+        return blank("No pair of masks at this level.", "It needs two runs with masks: two methods or two seeds.", dark)
+    cells: dict[tuple[str, str], tuple[float, float]] = {}
+    for (a, b), group in rows.groupby(["method_a", "method_b"], sort=False):
+        value = (float(group["jaccard"].mean()), float(group["chance"].mean()))
+        cells[str(a), str(b)] = cells[str(b), str(a)] = value
+    names = sorted({name for pair in cells for name in pair})
+    nothing = (float("nan"), float("nan"))
+    grid = [[cells.get((a, b), nothing) for b in names] for a in names]
+    figure = canvas(dark, height=200 + 46 * len(names))
+    figure.add_heatmap(
+        z=[[value for value, _ in line_] for line_ in grid], x=names, y=names, zmin=0, zmax=1, colorscale=theme.SEQUENTIAL, customdata=grid,
+        text=[["" if value != value else f"{value:.2f}<br>({chance:.2f})" for value, chance in line_] for line_ in grid], texttemplate="%{text}",
+        colorbar={"title": {"text": "Overlap"}}, hovertemplate="%{y} and %{x}: %{customdata[0]:.3f}, by chance %{customdata[1]:.3f}<extra></extra>",
+    )  # fmt: skip
+    figure.update_yaxes(autorange="reversed", type="category")
+    figure.update_xaxes(type="category")
+    pairs = (
+        rows.assign(beyond=rows["jaccard"] - rows["chance"])
+        .groupby(["kind", "method_a", "method_b"])[["jaccard", "chance", "beyond"]]
+        .mean()
+    )
+    least, most = pairs["beyond"].idxmin(), pairs["beyond"].idxmax()
+    reading = f"At {theme.level(sparsity)} most alike beyond chance: {_pair(most)} ({pairs.loc[most, 'jaccard']:.2f}, chance {pairs.loc[most, 'chance']:.2f})"
+    reading += (
+        f"; least: {_pair(least)} ({pairs.loc[least, 'jaccard']:.2f}, chance {pairs.loc[least, 'chance']:.2f})."
+        if least != most
+        else "."
+    )
+    seeds = plural(len(set(rows["seed_a"]) | set(rows["seed_b"])), "seed")
+    return Shown(
+        figure,
+        reading,
+        caption(
+            f"Jaccard overlap of kept weights, {seeds}",
+            "in brackets: by chance, from each matrix's own counts",
+            "diagonal: one method, two seeds",
+        ),
+        rows,
+    )
+
+
+def _pair(place: tuple[str, str, str]) -> str:
+    kind, a, b = place
+    return f"two seeds of {a}" if kind == "seeds" else f"{a} and {b}"

@@ -3,10 +3,15 @@
 | name | rows | where |
 |---|---|---|
 | degradation, spread, safe, ranking | drops per method, level and language; over languages; safe levels; method order | study |
-| recovery, tokenizer, tokenizer_drop | recovery per cycle; pieces per language; its correlation with the drop | study |
+| controls, pareto | random pruning, reruns and shuffled labels beside every drop; states that no other dominates | study |
+| flip_counts, flip_slices, exemplars | shares of broken and repaired items; drops by length, pieces and label; PIEs | study |
+| recovery, tokenizer, overlap | recovery per cycle; pieces per language; how alike masks are | study |
+| factors, correlates, findings | what goes with the drop over languages; plain-language cards | study |
 | similarity, cka | layer by layer against dense; every layer with every layer | level |
 | separability, crosslingual, drift, calibration | classes and noise; translations; kinds of displacement; confidence | level |
-| map | points of PCA and UMAP maps | level |
+| flips, confusion | what became of every item; which class was answered with which | level |
+| restored, distribution | what putting back or pruning one part does; how large the survivors are | level |
+| map, path | points of PCA and UMAP maps of a level; of a run through all its levels (beside the highest) | level |
 """
 
 from __future__ import annotations

@@ -6,18 +6,23 @@ states (all rows equal, as the first token's at layer 0) is NaN there.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from analysis import inference
 from analysis import similarity as alike
 from analysis.measures import bands
+from analysis.measures.blocks import SEED, with_interval
 from analysis.measures.states import Floats, Snapshot, View, matched, value_of
 
 NEIGHBOURS = 10
 RSA_EXAMPLES = 100  # evenly taken from the probe: 4,950 distances are enough for a rank correlation
 VARIANTS = ("raw", "zscored")
+COSTLY = {"rbf_cka": alike.rbf_cka, "svcca": alike.svcca, "pwcca": alike.pwcca}
 
 
 def _variant(x_LND: Floats, y_LND: Floats, variant: str) -> tuple[Floats, Floats]:
@@ -57,8 +62,10 @@ def similarity(view: View) -> pd.DataFrame:
     """Every layer with the same layer of the reference (M§6.4): one row per language, pooling, variant and layer.
 
     cka with its interval (cka_low, cka_high) and its permutation null (null_mean, null_low, null_high); procrustes,
-    rsa and mutual_knn (with its chance level) for the task's pooling, pruned levels and the first seed, elsewhere NaN:
-    they cost ten times as much (rsa on at most 100 examples); top_variance_pruned and top_variance_dense, the variance share of the three largest dimensions.
+    rsa, rbf_cka, svcca, pwcca and mutual_knn (with its chance level) for the task's pooling, pruned levels and the
+    first seed, elsewhere NaN: they cost ten times as much (rsa on at most 100 examples). svcca and pwcca are NaN below
+    4 examples per dimension that they keep. top_variance_pruned and top_variance_dense: the variance share of the
+    three largest dimensions.
     """
     rows = []
     for language, pooling in view.shared():
@@ -90,6 +97,8 @@ def _alike(x_ND: Floats, y_ND: Floats, extras: bool) -> dict[str, float]:
     row["procrustes"] = value_of(alike.procrustes, x_ND, y_ND) if extras else np.nan
     some = np.unique(np.linspace(0, n - 1, min(n, RSA_EXAMPLES)).astype(int))
     row["rsa"] = value_of(alike.rsa, x_ND[some], y_ND[some]) if extras else np.nan
+    for name, function in COSTLY.items():
+        row[name] = value_of(function, x_ND, y_ND) if extras else np.nan
     row["mutual_knn"] = value_of(alike.mutual_knn, x_ND, y_ND, k) if extras else np.nan
     row["mutual_knn_chance"] = k / (n - 1)
     row["top_variance_pruned"], row["top_variance_dense"] = (
@@ -103,8 +112,9 @@ def crosslingual(view: View) -> pd.DataFrame:
     """How near translations are in this state (M§6.4): one row per language other than the source, pooling and layer.
 
     retrieval (accuracy of finding the translation, mean of both directions; chance 1/n) and cka between the source
-    language and the other one, on the examples that both have. The first source language is the anchor. Empty for
-    sets that are not parallel, and for states of words.
+    language and the other one, on the examples that both have. Beside the reference: retrieval_dense, retrieval_loss
+    (dense − this state, with _low and _high by paired bootstrap over the examples), cka_dense, cka_loss. The first
+    source language is the anchor. Empty for sets that are not parallel, and for states of words.
     """
     source = next((code for code in view.sources if code in view.state.keys), None)
     if source is None or not view.parallel or view.state.of_words:
@@ -123,14 +133,59 @@ def crosslingual(view: View) -> pd.DataFrame:
                 "n": len(first),
                 "chance": 1 / len(first),
             }
+            before = _before(view, source, language, pooling, first)
             rows += [
-                {**keys, "layer": layer, **_near(x, y)} for layer, (x, y) in enumerate(zip(x_LND, y_LND, strict=True))
+                {**keys, "layer": layer, **_near(x, y, before[layer] if before else None)}
+                for layer, (x, y) in enumerate(zip(x_LND, y_LND, strict=True))
             ]
     return pd.DataFrame(rows)
 
 
-def _near(x_ND: Floats, y_ND: Floats) -> dict[str, float]:
-    return {"retrieval": value_of(alike.retrieval, x_ND, y_ND), "cka": float(alike.cka_matrix([x_ND], [y_ND])[0, 0])}
+def _before(
+    view: View, source: str, language: str, pooling: str, rows: NDArray[np.int64]
+) -> list[tuple[Floats, Floats]] | None:
+    """The same examples' states in the reference, per layer; None where it lacks any of them."""
+    codes = (source, language)
+    if view.dense is None or any(f"{code}/{pooling}" not in view.dense.arrays for code in codes):
+        return None
+    wanted = view.state.keys[source][rows]
+    places = [pd.Index(view.dense.keys[code]).get_indexer(wanted) for code in codes]
+    if any((place < 0).any() for place in places):
+        return None
+    sides = [view.dense.layers(code, pooling, place) for code, place in zip(codes, places, strict=True)]
+    return list(zip(*sides, strict=True))
+
+
+LOSSES = ("retrieval_dense", "retrieval_loss", "retrieval_loss_low", "retrieval_loss_high", "cka_dense", "cka_loss")
+
+
+def _near(x_ND: Floats, y_ND: Floats, before: tuple[Floats, Floats] | None) -> dict[str, float]:
+    hits_N, value = _hits(x_ND, y_ND), _cka(x_ND, y_ND)
+    row = {"retrieval": float(hits_N.mean()), "cka": value, **dict.fromkeys(LOSSES, np.nan)}
+    if before is None:
+        return row
+    dense_N, dense = _hits(*before), _cka(*before)
+    row |= {"retrieval_dense": float(dense_N.mean()), "cka_dense": dense, "cka_loss": dense - value}
+    if not np.isnan(dense_N - hits_N).any():
+        lost_N = dense_N - hits_N
+        row |= with_interval("retrieval_loss", float(lost_N.mean()), _draws(len(lost_N)) @ lost_N)
+    return row
+
+
+def _hits(x_ND: Floats, y_ND: Floats) -> NDArray[np.float64]:
+    try:
+        return alike.retrieval_hits(x_ND, y_ND)
+    except ValueError:  # a zero row has no direction
+        return np.full(len(x_ND), np.nan)
+
+
+def _cka(x_ND: Floats, y_ND: Floats) -> float:
+    return float(alike.cka_matrix([x_ND], [y_ND])[0, 0])
+
+
+@cache
+def _draws(n: int) -> NDArray[np.float64]:
+    return inference.resample_counts(n, inference.generator(SEED)) / n
 
 
 def drift(view: View) -> pd.DataFrame:

@@ -26,14 +26,21 @@ TOLERANCES = (0.01, 0.02, 0.05)
 TESTED = "test"  # the split whose p values make the family of Holm's correction
 
 
-def frames(splits: Iterable[Items]) -> dict[str, pd.DataFrame]:
-    """All tables of this module by name: degradation, spread, safe, ranking."""
+def resampled(splits: Iterable[Items]) -> tuple[list[Block], list[Block]]:
+    """The blocks of all splits: for numbers of one language, and for those over languages.
+
+    Over languages only the items that all of them have count; mostly that is every item.
+    """
     own: list[Block] = []
     shared: list[Block] = []
     for items in splits:
         own += (found := blocks(items))
-        # Over languages only the items that all of them have count; mostly that is every item.
         shared += found if items.aligned or not items.parallel else blocks(items.common())
+    return own, shared
+
+
+def frames(own: Sequence[Block], shared: Sequence[Block]) -> dict[str, pd.DataFrame]:
+    """All tables of this module by name: degradation, spread, safe, ranking."""
     degraded, averaged = degradation(own, shared), spread(shared)
     return {"degradation": degraded, "spread": averaged, "safe": safe(degraded, averaged), "ranking": ranking(shared)}
 
@@ -70,7 +77,7 @@ def _language_rows(block: Block, extra: Mapping[Place, Mapping[str, float]]) -> 
     for state in block.pruned():
         for code in items.languages:
             row = {
-                **_keys(block, state),
+                **keys(block, state),
                 "language": code,
                 "source": code in items.sources,
                 **_cell(block, state, code),
@@ -78,7 +85,8 @@ def _language_rows(block: Block, extra: Mapping[Place, Mapping[str, float]]) -> 
             yield {**row, **extra.get((items.split, state.method, state.sparsity, code), nothing)}
 
 
-def _keys(block: Block, state: State) -> dict[str, Any]:
+def keys(block: Block, state: State) -> dict[str, Any]:
+    """What every row of a study-wide measure of one state begins with."""
     items = block.items
     facts = {
         "study": items.study,
@@ -197,7 +205,7 @@ def _spread_rows(block: Block) -> Iterator[dict[str, Any]]:
     codes = block.items.zero_shot
     for state in block.pruned() if codes else ():
         dense, continued = block.states[0], block.continued(state.step)
-        row: dict[str, Any] = {**_keys(block, state), "language": MEAN, "source": False, "languages": len(codes)}
+        row: dict[str, Any] = {**keys(block, state), "language": MEAN, "source": False, "languages": len(codes)}
         row["n"] = int(np.mean([dense.score[code].shape[1] for code in codes]))
         row["chance"] = float(np.mean([block.items.chance[code] for code in codes]))
         row |= _over(block, codes, state, dense, continued)

@@ -8,7 +8,7 @@ any other map is made on request and stands beside these.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -53,7 +53,7 @@ def make(view: View, request: Request) -> pd.DataFrame:
         raise ValueError(f"projection: must be one of {', '.join(PROJECTIONS)}; got {request.projection!r}")
     if view.dense is None:
         raise RecordError(f"{view.level.path}: has no dense states to be shown with")
-    pooling, layer = _place(view.state, request)
+    pooling, layer = place(view.state, request)
     points, available = _points(view.state, view.dense, request, view.parallel)
     dense_ND, pruned_ND = (
         np.concatenate([side.layers(code, pooling, rows[code])[layer] for code in rows]).astype(np.float64)
@@ -67,7 +67,7 @@ def make(view: View, request: Request) -> pd.DataFrame:
         "shown": len(dense_ND),
         "available": available,
     }
-    facts |= _quality(np.vstack([dense_ND, pruned_ND]), np.vstack([dense_N2, pruned_N2]))
+    facts |= quality(np.vstack([dense_ND, pruned_ND]), np.vstack([dense_N2, pruned_N2]))
     moved = {
         "displacement": projection.displacement(dense_ND, pruned_ND),
         "cosine_distance": _turned(dense_ND, pruned_ND),
@@ -80,7 +80,20 @@ def make(view: View, request: Request) -> pd.DataFrame:
     return pd.concat(sides, ignore_index=True).assign(**facts)
 
 
-def _place(state: Snapshot, request: Request) -> tuple[str, int]:
+class Where(Protocol):
+    """What names a set of states: pooling ("" for the task's own) and layer (−1 for the last)."""
+
+    @property
+    def pooling(self) -> str:
+        """The pooling."""
+
+    @property
+    def layer(self) -> int:
+        """The layer."""
+
+
+def place(state: Snapshot, request: Where) -> tuple[str, int]:
+    """The pooling and layer meant by a request; one that the state does not have is refused."""
     pooling = request.pooling or state.poolings[0]
     if pooling not in state.poolings:
         raise ValueError(f"pooling: must be one of {', '.join(state.poolings)}; got {request.pooling!r}")
@@ -100,7 +113,7 @@ def _points(
     wanted: dict[str, set[Any]] = {}
     for code in codes:
         wanted[code] = (
-            wanted[codes[0]] if parallel and wanted else _chosen(state.keys[code][rows[code][0]], each, request.seed)
+            wanted[codes[0]] if parallel and wanted else chosen(state.keys[code][rows[code][0]], each, request.seed)
         )
     keep = {
         code: np.array([key in wanted[code] for key in state.keys[code][rows[code][0]]], dtype=bool) for code in codes
@@ -109,7 +122,8 @@ def _points(
     return (sides[0], sides[1]), available
 
 
-def _chosen(keys: NDArray[Any], count: int, seed: int) -> set[Any]:
+def chosen(keys: NDArray[Any], count: int, seed: int) -> set[Any]:
+    """`count` of the keys, drawn by `seed`; all where there are no more."""
     ordered = np.sort(keys)  # by key, so that the choice does not depend on the order of rows
     return set(ordered if len(ordered) <= count else np.random.default_rng(seed).choice(ordered, count, replace=False))
 
@@ -120,7 +134,8 @@ def _project(x_ND: Floats, request: Request) -> Floats:
     return projection.umap_map(x_ND, request.seed, n_neighbors=min(15, len(x_ND) - 1))
 
 
-def _quality(x_ND: Floats, at_N2: Floats) -> dict[str, float]:
+def quality(x_ND: Floats, at_N2: Floats) -> dict[str, float]:
+    """How far a map can be trusted: trustworthiness and knn_preservation."""
     k = min(NEIGHBOURS, (len(x_ND) - 1) // 2)
     return {
         "trustworthiness": projection.trustworthiness(x_ND, at_N2, k),

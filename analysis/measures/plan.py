@@ -10,11 +10,19 @@ from typing import Any
 import pandas as pd
 
 from analysis import tables
-from analysis.measures import alignment, classes, files, maps, states
+from analysis.measures import alignment, classes, distribution, files, flipping, maps, paths, restored, states
 from analysis.measures.confidence import calibration
 from engine.record import Level, RecordError, Run
 
-STUDY = ("degradation", "spread", "safe", "ranking", "recovery", "tokenizer", "tokenizer_drop")
+STUDY = (
+    "degradation", "spread", "safe", "ranking", "controls", "pareto", "flip_counts", "flip_slices", "exemplars", "recovery", "tokenizer", "overlap",
+)  # fmt: skip
+# Read level measures too, and so come after them; the names of those that they read.
+LATER = {
+    "correlates": ("crosslingual",),
+    "factors": ("crosslingual",),
+    "findings": ("restored", "crosslingual", "calibration"),
+}
 STATES: dict[str, Callable[[states.View], pd.DataFrame]] = {
     "similarity": alignment.similarity,
     "cka": alignment.cka,
@@ -22,21 +30,29 @@ STATES: dict[str, Callable[[states.View], pd.DataFrame]] = {
     "crosslingual": alignment.crosslingual,
     "drift": alignment.drift,
 }
-LEVEL = {**STATES, "calibration": calibration}
-NAMES = (*STUDY, *LEVEL, "map")
+LEVEL: dict[str, Callable[[states.View], pd.DataFrame]] = {
+    **STATES,
+    "calibration": calibration,
+    "flips": flipping.flips,
+    "confusion": flipping.confusion,
+    "restored": restored.restored,
+    "distribution": distribution.distribution,
+}
+NAMES = (*STUDY, *LATER, *LEVEL, "map", "path")
 
 
 @dataclass(frozen=True)
 class Wish:
     """What to measure; by default everything that is shown without asking. Runs and levels narrow the level measures.
 
-    `map`: this map instead of the default ones.
+    `map`: this map instead of the default ones; `path`: this path through the levels of a run.
     """
 
     only: tuple[str, ...] = ()
     runs: tuple[str, ...] = ()
     levels: tuple[float, ...] = ()
     map: maps.Request | None = None
+    path: paths.Request | None = None
 
     def wants(self, measure: str) -> bool:
         """Whether this measure is asked for."""
@@ -61,7 +77,7 @@ class Job:
     level: str
     measure: str
     key: str
-    request: maps.Request | None = None
+    request: maps.Request | paths.Request | None = None
 
     @property
     def file(self) -> str:
@@ -131,6 +147,30 @@ class Study:
         ]
         return files.key(levels, validation)
 
+    def later_key(self, name: str) -> str:
+        """The key of a measure that joins runs and reads level measures: the content of every level and those measures."""
+        names = [
+            path.name
+            for _, (_, _, found) in sorted(self.runs.items())
+            for level, _ in found.values()
+            for measure in LATER[name]
+            for path in files.newest(files.of_level(level), measure)
+        ]
+        return files.key(self.whole_key(), names)
+
+    def path(self, run: str, request: paths.Request) -> pd.DataFrame:
+        """The map of dense and all levels of a run together."""
+        this, config, levels = self.runs[run]
+        reference = self.reference(this)
+        if reference is None:
+            raise RecordError(f"{self.name}/{run}: has no dense states to begin with")
+        kept = {
+            facts["sparsity"]: states.Snapshot.of(level)
+            for level, facts in levels.values()
+            if level.has("activations.safetensors")
+        }
+        return paths.make(states.Snapshot.of(reference[1]), kept, request, bool(config["parallel"]))
+
     def view(self, run: str, level: str) -> states.View:
         """The level beside its reference."""
         this, config, levels = self.runs[run]
@@ -170,8 +210,10 @@ def _jobs(study: Study, wish: Wish, run: str, level: str) -> Iterator[Job]:
     found, facts = levels[level]
     if (wish.runs and run not in wish.runs) or (wish.levels and facts["sparsity"] not in wish.levels):
         return
-    if wish.wants("calibration") and found.has("details.parquet"):
-        yield Job(run, level, "calibration", study.key(run, level, "calibration"))
+    for measure in _of_files(study, found, this):
+        if wish.wants(measure):
+            stamp = restored.source(found) if measure == "restored" else None
+            yield Job(run, level, measure, study.key(run, level, measure, *([stamp.name] if stamp else [])))
     if not found.has("activations.safetensors") or (this.method != "dense" and study.reference(this) is None):
         return  # nothing was kept, or the dense run that it is compared with is not finished yet
     for measure in STATES:
@@ -180,6 +222,34 @@ def _jobs(study: Study, wish: Wish, run: str, level: str) -> Iterator[Job]:
     if wish.wants("map") and this.method not in tables.CONTROLS:
         for request in _requests(study, wish, run, level):
             yield Job(run, level, "map", study.key(run, level, asdict(request)), request)
+    if wish.wants("path") and this.method not in tables.CONTROLS:
+        every = [study.fingerprint(run, name) for name in levels]
+        for way in _paths(study, wish, run, level):
+            yield Job(run, level, "path", study.key(run, level, asdict(way), every), way)
+
+
+def _of_files(study: Study, level: Level, run: Run) -> Iterator[str]:
+    """The measures that a level has the files for, beside those of its states."""
+    if level.has("details.parquet"):
+        yield "calibration"
+        if study.reference(run) is not None:
+            yield from ("flips", "confusion")
+    elif study.reference(run) is not None:
+        yield "flips"
+    if level.has("weights.safetensors") and level.has("weights.parquet"):
+        yield "distribution"
+    if restored.source(level):
+        yield "restored"
+
+
+def _paths(study: Study, wish: Wish, run: str, level: str) -> Iterator[paths.Request]:
+    """The path of a run is kept beside its highest level."""
+    this, _, levels = study.runs[run]
+    kept = [name for name, (found, _) in levels.items() if found.has("activations.safetensors")]
+    if wish.path:
+        yield from [wish.path] if kept and level == kept[-1] else []
+    elif this.seed == study.first_seed() and kept and level == kept[-1]:
+        yield paths.Request()
 
 
 def _requests(study: Study, wish: Wish, run: str, level: str) -> list[maps.Request]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ from pathlib import Path
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from analysis import recovery, tables, text
+from analysis import findings, recovery, tables, text
 from analysis.items import collect
-from analysis.measures import blocks, drops, files, maps, plan, states
+from analysis.measures import controls, correlated, drops, files, flipping, maps, overlap, paths, plan, states
 from analysis.measures.plan import Job, Study, Wish
 
 Say = Callable[[str], None]
@@ -64,6 +64,12 @@ def measure(
         for done in _run(titled, workers or _cores()):
             say(f"{done.title}: {done.count} results in {done.seconds:.1f} s")
             problems += done.problems
+        # Read level measures, so that they come when those are stored.
+        if study.runs and (late := _late(study, wish)):
+            titled = {**titled, **late}
+            for done in _run(late, 1):
+                say(f"{done.title}: {done.count} results in {done.seconds:.1f} s")
+                problems += done.problems
         if not titled:
             say(f"{name}: everything is measured")
     return list(dict.fromkeys(problems))
@@ -91,7 +97,7 @@ def _cores() -> int:
 def _tasks(study: Study, wish: Wish) -> dict[str, Task]:
     """What to run, by title; the longest first."""
     jobs = plan.missing(study, wish)
-    slow = [job for job in jobs if job.request and job.request.projection == "umap"]
+    slow = [job for job in jobs if job.request and job.request.projection in ("umap", "aligned")]
     chains = {"UMAP maps": slow} if slow else {}
     for job in jobs:
         if job not in slow:
@@ -104,6 +110,15 @@ def _tasks(study: Study, wish: Wish) -> dict[str, Task]:
     if wanted and study.runs:
         tasks = {f"{study.name}: joined runs": partial(joined, study.store, study.name, key, wanted), **tasks}
     return dict(sorted(tasks.items(), key=lambda item: item[0] != "UMAP maps"))
+
+
+def _late(study: Study, wish: Wish) -> dict[str, Task]:
+    """The measures that join runs and level measures, those that are missing."""
+    folder = files.of_study(study.store, study.name)
+    keys = {name: study.later_key(name) for name in plan.LATER if wish.wants(name)}
+    missing = {name: key for name, key in keys.items() if not files.stored(folder, name, key)}
+    title = f"{study.name}: what goes together"
+    return {title: partial(later, study.store, study.name, title, missing)} if missing else {}
 
 
 def _run(tasks: dict[str, Task], workers: int) -> Iterator[Done]:
@@ -151,7 +166,10 @@ def levels(store: Path, name: str, title: str, jobs: Sequence[Job]) -> Done:
 
 
 def _store(study: Study, job: Job, view: states.View) -> None:
-    frame = maps.make(view, job.request) if job.request else plan.LEVEL[job.measure](view)
+    if isinstance(job.request, paths.Request):
+        frame = study.path(job.run, job.request)
+    else:
+        frame = maps.make(view, job.request) if job.request else plan.LEVEL[job.measure](view)
     facts = {**study.facts(job.run, job.level), "role": view.role, "against": view.against}
     whole = pd.concat([pd.DataFrame(facts, index=frame.index), frame], axis=1)
     files.write(files.of_level(view.level), job.file, job.key, whole)
@@ -172,39 +190,38 @@ def study_frames(store: Path, name: str, problems: tables.Problems = None) -> di
     splits = dict.fromkeys(
         split for _, config in tables.readable(store, name, problems) for split in config.get("splits", ["test"])
     )
-    found = drops.frames(collect(store, name, split, problems) for split in splits)
-    pieces = text.tokenizer(tables.text(store, name, problems))
+    own, shared = drops.resampled(collect(store, name, split, problems) for split in splits)
+    found = drops.frames(own, shared)
+    texts = tables.text(store, name, problems)
     return {
         **found,
+        "controls": controls.controls(own, shared),
+        "pareto": controls.pareto(found["degradation"], tables.sizes(store, name, problems)),
+        "flip_counts": flipping.counts(own),
+        "flip_slices": flipping.slices(own, texts),
+        "exemplars": flipping.exemplars(own),
         "recovery": recovery.recovery(tables.recovery_lines(store, name, problems)),
-        "tokenizer": pieces,
-        "tokenizer_drop": _tokenizer_drop(pieces, found["degradation"]),
+        "tokenizer": text.tokenizer(texts),
+        "overlap": overlap.overlap(Study.read(store, name)),
     }
 
 
-def _tokenizer_drop(pieces: pd.DataFrame, degraded: pd.DataFrame) -> pd.DataFrame:
-    """Rank correlation over languages of what the tokenizer does with the drop, per split, method and level (M§6.9)."""
-    rows = []
-    keys = ["study", "split", "method", "recipe", "sparsity"]
-    whole = (
-        degraded.merge(pieces, on=["split", "language"], suffixes=("", "_text"))
-        if len(degraded) and len(pieces)
-        else pd.DataFrame()
-    )
-    for place, group in whole.groupby(keys, sort=False) if len(whole) else ():
-        for measure_name in ("fertility", "tokens_per_character", "truncated", "unknown"):
-            # Fertility counts words in some languages and characters in others: it compares the former only.
-            part = group[group["unit"] == "word"] if measure_name == "fertility" else group
-            if len(part) >= text.LEAST and part[measure_name].nunique() > 1:
-                rho, low, high = text.rank_correlation(part[measure_name], part["drop"], blocks.SEED)
-                rows.append(
-                    {
-                        **dict(zip(keys, place, strict=True)),
-                        "measure": measure_name,
-                        "rho": rho,
-                        "low": low,
-                        "high": high,
-                        "languages": len(part),
-                    }
-                )
-    return pd.DataFrame(rows)
+def later(store: Path, name: str, title: str, wanted: Mapping[str, str]) -> Done:
+    """Compute and store the measures that join runs and level measures; `wanted`: their names and keys."""
+    started, problems = time.monotonic(), list[str]()
+    for measure_name, frame in later_frames(store, name, problems).items():
+        if measure_name in wanted:
+            files.write(files.of_study(store, name), measure_name, wanted[measure_name], frame)
+    return Done(title, len(wanted), time.monotonic() - started, tuple(problems))
+
+
+def later_frames(store: Path, name: str, problems: tables.Problems = None) -> dict[str, pd.DataFrame]:
+    """What goes with the drop, and the findings, from what is stored."""
+    read = {measure_name: files.read_study(store, name, measure_name) for measure_name in plan.STUDY}
+    read |= {
+        measure_name: files.read_levels(store, name, measure_name, problems)
+        for measure_name in dict.fromkeys(kind for kinds in plan.LATER.values() for kind in kinds)
+    }
+    model = next((str(config["model"]["name"]) for _, config in tables.readable(store, name, [])), "")
+    found = correlated.factors(read["degradation"], read["tokenizer"], read["crosslingual"], model)
+    return {"factors": found, "correlates": correlated.correlates(found), "findings": findings.cards(read)}

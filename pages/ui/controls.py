@@ -96,6 +96,25 @@ def choose(
     return value
 
 
+def slider(
+    name: str,
+    label: str,
+    options: Sequence[T],
+    default: T | None = None,
+    format: Callable[[T], str] = str,
+    help: str | None = None,
+) -> T:
+    """One of `options` in their order, by a slider; two of them at least make one, a single one is taken as it is."""
+    if len(options) < 2:
+        return choose(name, label, options, default, format, help)
+    encode = _encoder(options)
+    start = default if default in options else options[0]
+    key = link.settle(name, lambda raw: _decode_one(raw[-1], options, encode), lambda value: value in options, start)
+    value = st.select_slider(label, options, st.session_state[key], format_func=format, key=key, help=help)
+    link.record(name, value, [encode(value)])
+    return value
+
+
 def several(
     name: str,
     label: str,

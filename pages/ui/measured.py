@@ -32,6 +32,11 @@ def finished(study: str) -> loading.Facts:
     return facts
 
 
+def unmeasured(study: str, name: str) -> None:
+    """In the place of a measure that is not there: the button that has it computed."""
+    measuring.missing(study, UNMEASURED, name)
+
+
 def of_study(study: str, name: str) -> pd.DataFrame:
     """A study-wide measure; where there is none, the button that has it computed, and the end of the page."""
     frame = loading.measure(study, name)

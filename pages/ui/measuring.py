@@ -19,8 +19,17 @@ def job(study: str) -> jobs.Job:
     return jobs.Job(loading.store() / ".jobs" / f"measure-{study}")
 
 
-def missing(study: str, text: str, key: str, arguments: tuple[str, ...] = (), command: str = "measure") -> None:
+def missing(
+    study: str,
+    text: str,
+    key: str,
+    arguments: tuple[str, ...] = (),
+    command: str = "measure",
+    whole: tuple[str, ...] = (),
+) -> None:
     """Say what is not there, with a button that has it computed: `arguments` narrow what `measure` (or `command`) does.
+
+    `whole`: another command altogether, such as a restoration, which the engine does.
 
     While it is being computed the last line of its output stands here, and the page is drawn anew when it is done.
     """
@@ -33,10 +42,8 @@ def missing(study: str, text: str, key: str, arguments: tuple[str, ...] = (), co
         if shell.action(
             "Compute it now", f"measure-{key}", help="In a process of its own; it goes on when this page is closed."
         ):
-            asked = list(arguments)
-            job(study).start(
-                ["analysis", command, str(loading.store()), "--study", study, *asked], record.digest(asked)
-            )
+            asked = list(whole) or ["analysis", command, str(loading.store()), "--study", study, *arguments]
+            job(study).start(asked, record.digest(asked))
             st.rerun()
         if job(study).facts() and job(study).errors():
             show.problems(job(study).errors(), "The last computation said:")

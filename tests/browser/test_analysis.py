@@ -16,7 +16,7 @@ from tests.test_pages_analysis import measured
 pytestmark = pytest.mark.browser
 SHAPE = Shape(
     languages=3, seeds=2, items=40, natural=0, probe=24, classes=4, layers=2, width=16,
-    methods=("random", "magnitude"), levels=(0.5, 0.9),
+    methods=("random", "magnitude"), levels=(0.5, 0.9), restored=True,
 )  # fmt: skip
 FIGURE = "[data-testid=stPlotlyChart] .js-plotly-plot"
 # One link per page with every control away from its default, and what must stand on the page that it opens.
@@ -26,6 +26,8 @@ LINKS = {
     "alignment?study=synthetic&method=random&language=de&pooling=first&variant=zscored&view=depth&measure=cka": "CKA with dense of the last",
     "map?study=synthetic&method=random&level=0.5&seed=1&projection=pca&pooling=first&layer=2&colour=family&states=pruned&languages=de": "PCA of both",
     "weights?study=synthetic&method=random&level=0.5&measure=hoyer&seeds=1": "Hoyer sparsity under random at 50%",
+    "flips?study=synthetic&method=random&level=0.9&split=test&view=slices&kind=label&language=de": "loses most in",
+    "diagnose?study=synthetic&method=random&level=0.9&view=restoration&seed=0&partition=modules&effect=score&language=de&way=prune_only": "Part with the",
 }
 
 
@@ -123,12 +125,12 @@ def test_data_and_figure_can_be_downloaded(tab: Page, analysed: Server, tmp_path
     visit(tab, analysed, address)
     tab.get_by_text("Data and export").first.click()
     with tab.expect_download() as csv:
-        tab.get_by_role("button", name="Data as CSV").first.click()
+        tab.get_by_role("button", name="CSV", exact=True).first.click()
     csv.value.save_as(tmp_path / "data.csv")
     header, *rows = (tmp_path / "data.csv").read_text(encoding="utf-8").splitlines()
     assert header.startswith("study,") and len(rows) > 3
     with tab.expect_download() as page:
-        tab.get_by_role("button", name="Figure as HTML").first.click()
+        tab.get_by_role("button", name="HTML", exact=True).first.click()
     page.value.save_as(tmp_path / "figure.html")
     assert "plotly" in (tmp_path / "figure.html").read_text(encoding="utf-8")[:200_000].casefold()
 
@@ -139,3 +141,36 @@ def test_a_missing_map_is_made_and_shown_without_a_reload(tab: Page, analysed: S
     tab.get_by_role("button", name="Compute it now").click()
     expect(tab.locator(FIGURE)).to_be_visible(timeout=60_000)
     expect(tab.get_by_text("layer 1, first pooling, seed 1")).to_be_visible()
+
+
+def test_a_finding_opens_its_evidence(tab: Page, analysed: Server) -> None:
+    visit(tab, analysed, "diagnose?study=synthetic&method=random&level=0.9&view=findings&split=test")
+    main = tab.get_by_test_id("stMain")
+    main.get_by_role("link", name="Diagnose →").first.click()  # to another view of the same page
+    expect(main.get_by_text("All parts together").or_(main.get_by_text("In every language"))).to_be_visible()
+    tab.go_back()
+    expect(main.get_by_role("link", name="Flips →").first).to_be_visible()
+    main.get_by_role("link", name="Flips →").first.click()
+    expect(tab.get_by_role("heading", name="Flips")).to_be_visible()
+    settle(tab)
+    assert {"method=random", "level=0.9"} <= parameters(tab.url)
+
+
+def test_a_click_on_an_item_shows_it_in_every_language(tab: Page, analysed: Server) -> None:
+    visit(tab, analysed, "flips?study=synthetic&method=random&level=0.9&items=all")
+    before = parameters(tab.url)
+    grid = tab.get_by_test_id("stDataFrame").first
+    box = grid.bounding_box()
+    assert box is not None
+    tab.mouse.click(box["x"] + 14, box["y"] + 35 * 4)
+    settle(tab)
+    tab.wait_for_timeout(500)
+    assert next(x for x in parameters(tab.url) if x.startswith("item=")) not in before
+
+
+def test_the_slider_walks_through_sparsity(tab: Page, analysed: Server) -> None:
+    visit(tab, analysed, "map?study=synthetic&view=path&method=random&at=0.9")
+    tab.get_by_role("slider").press("ArrowLeft")
+    expect(tab.get_by_text("50%: the 15 examples that moved furthest")).to_be_visible()
+    settle(tab)
+    assert "at=0.5" in parameters(tab.url)

@@ -1,0 +1,103 @@
+"""How alike the masks of runs are, beside what chance gives (M§6.8): pairs of methods on a seed, pairs of seeds of a method."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.measures.plan import Study
+from analysis.weights import jaccard_chance
+from engine import record
+from engine.record import Level
+
+Packed = dict[str, NDArray[np.uint8]]
+
+
+def overlap(study: Study) -> pd.DataFrame:
+    """One row per level and pair of runs with masks: jaccard and chance (from each matrix's own counts), matrices.
+
+    kind: methods (two methods, one seed) or seeds (one method, two seeds). calibration_a, calibration_b: the languages
+    that data-driven criteria looked at. Masks are compared as packed bits, eight weights a byte.
+    """
+    rows: list[dict[str, Any]] = []
+    by_level: dict[float, list[tuple[str, int, Level, str]]] = {}
+    for run, config, levels in study.runs.values():
+        for level, facts in levels.values():
+            if level.has("masks.safetensors"):
+                by_level.setdefault(facts["sparsity"], []).append((run.method, run.seed, level, _calibration(config)))
+    for sparsity, found in sorted(by_level.items()):
+        masks = [(_packed(level), _sizes(level)) for _, _, level, _ in found]
+        for one, other in _pairs(found):
+            rows.append(
+                {
+                    "study": study.name,
+                    "sparsity": sparsity,
+                    **_facts(found[one], found[other]),
+                    **_pair(masks[one], masks[other]),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _pairs(found: list[tuple[str, int, Level, str]]) -> Iterator[tuple[int, int]]:
+    for one, other in combinations(range(len(found)), 2):
+        if (found[one][1] == found[other][1]) != (found[one][0] == found[other][0]):
+            yield one, other
+
+
+def _facts(a: tuple[str, int, Level, str], b: tuple[str, int, Level, str]) -> dict[str, Any]:
+    kind = "methods" if a[1] == b[1] else "seeds"
+    return {
+        "kind": kind,
+        "method_a": a[0],
+        "seed_a": a[1],
+        "method_b": b[0],
+        "seed_b": b[1],
+        "calibration_a": a[3],
+        "calibration_b": b[3],
+    }
+
+
+def _calibration(config: dict[str, Any]) -> str:
+    own = {**config.get("calibration", {}), **config.get("overrides", {}).get("calibration", {})}
+    return ", ".join(own.get("languages") or config["sources"])
+
+
+def _packed(level: Level) -> Packed:
+    return {name: np.asarray(bits, dtype=np.uint8) for name, bits in level.arrays("masks").items()}
+
+
+def _sizes(level: Level) -> dict[str, int]:
+    import json
+
+    shapes = json.loads(record.read_metadata(level.path / "masks.safetensors")["shapes"])
+    return {name: int(np.prod(shape)) for name, shape in shapes.items()}
+
+
+def _pair(a: tuple[Packed, dict[str, int]], b: tuple[Packed, dict[str, int]]) -> dict[str, Any]:
+    names = [name for name, size in a[1].items() if b[1].get(name) == size]
+    if not names:
+        return {"jaccard": np.nan, "chance": np.nan, "matrices": 0}
+    both, kept_a, kept_b = (
+        np.array([_ones(bits) for bits in sides], dtype=np.float64)
+        for sides in (
+            [a[0][name] & b[0][name] for name in names],
+            [a[0][name] for name in names],
+            [b[0][name] for name in names],
+        )
+    )
+    union = float((kept_a + kept_b - both).sum())
+    return {
+        "jaccard": float(both.sum()) / union if union else np.nan,
+        "chance": jaccard_chance(kept_a, kept_b, [a[1][name] for name in names]),
+        "matrices": len(names),
+    }
+
+
+def _ones(bits: NDArray[np.uint8]) -> int:
+    return int(np.bitwise_count(bits).sum())  # the bits that fill the last byte are 0

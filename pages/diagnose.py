@@ -1,0 +1,182 @@
+"""Diagnose: findings in plain words, and the evidence about where and how a network was damaged (M§6.6, 6.7, 6.9)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import streamlit as st
+
+from analysis import theme
+from analysis.figures import correlates as together
+from analysis.figures import drops, recovery
+from analysis.figures import restoration as parts
+from pages.ui import controls, finding_cards, loading, measured, measuring, shell, show
+
+VIEWS = {
+    "findings": "Findings",
+    "restoration": "Where",
+    "recovery": "Recovery",
+    "together": "What goes with it",
+    "calibration": "Confidence",
+    "text": "Tokenizer",
+}
+CONTROLS = ("dense", "dense_continued")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the controls at the top ask for."""
+
+    study: str
+    method: str
+    level: float
+
+
+def choose(study: str, facts: loading.Facts) -> Choice:
+    """The controls at the top."""
+    columns = st.columns(4)
+    with columns[0]:
+        method = controls.method(measured.methods_of(facts))
+    with columns[1]:
+        level = controls.level(list(facts.levels[method]))
+    return Choice(study, method, level)
+
+
+def findings(choice: Choice, facts: loading.Facts) -> None:
+    """Cards by rules, each clause linked to its evidence."""
+    degraded = measured.of_study(choice.study, "degradation")
+    measured.freshness(choice.study, "degradation")
+    with st.columns([1, 3])[0]:
+        split = controls.split(facts.splits)
+    finding_cards.draw(loading.measure(choice.study, "findings"), degraded, choice.method, choice.level, split)
+
+
+def restoration(choice: Choice, facts: loading.Facts) -> None:
+    """What every block and kind of matrix gives back, and costs alone."""
+    columns = st.columns([1, 1, 1, 1])
+    with columns[0]:
+        seed = controls.seed(facts.seeds)
+    frame = loading.level_rows(choice.study, "restored", (choice.method,), (choice.level,), (seed,))
+    if frame is None or frame.empty:
+        unrestored(choice, seed)
+        return
+    with columns[1]:
+        partition = controls.choose(
+            "partition", "Parts", list(parts.PARTITIONS), "blocks", parts.PARTITIONS.__getitem__
+        )
+    with columns[2]:
+        kind = controls.choose("effect", "Effect on", list(parts.KINDS), "margin", lambda name: parts.KINDS[name][1])
+    codes = [code for code in theme.ordered(frame["language"].tolist(), facts.sources) if code != drops.MEAN]
+    names = [drops.MEAN, *codes] if drops.MEAN in set(frame["language"]) else codes
+    with columns[3]:
+        language = controls.choose("language", "Language", names, format=drops.named)
+    shown = parts.restoration_bars(frame, partition, language, kind, show.dark())
+    show.figure(shown, "diagnose-restoration", definitions=("restored", "pruned_alone", "interaction_gap"))
+    way = controls.choose(
+        "way", "In every language", list(parts.WAYS), "restore", parts.WAYS.__getitem__, kind="segments"
+    )
+    show.figure(parts.restoration_heatmap(frame, partition, way, kind, show.dark()), "diagnose-restoration-languages")
+    st.caption(
+        "A part's dense weights stand beside retrained neighbours: an exchange can harm, and then the bar is below 0. Read both ways together."
+    )
+
+
+def unrestored(choice: Choice, seed: int) -> None:
+    """In the place of a restoration: the button that has it made."""
+    level = controls.number_text(choice.level)
+    run = f"{choice.study}/{choice.method}-s{seed}"
+    what = "the dense weights of every block and kind of matrix are put back in turn, and each alone is pruned"
+    where = f"{choice.method} at {controls.percent(choice.level)}, seed {seed}"
+    text = f"{where}, has not been taken apart yet: {what}. It needs the level's weights."
+    command = ("engine", "restore", run, "--level", level, "--store", str(loading.store()))
+    measuring.missing(choice.study, text, "restore", whole=command)
+    st.caption("On a terminal:")
+    st.code(f"python -m engine restore {run} --level {level} --store {loading.store()}", language="bash")
+
+
+def recovered(choice: Choice, facts: loading.Facts) -> None:
+    """How validation came back after a pruning step, per method."""
+    lines = loading.recovery_lines(choice.study)
+    show.figure(
+        recovery.recovery_lines(lines, choice.level, show.dark()), "diagnose-recovery", definitions=("after_mask",)
+    )
+    cycles = measured.of_study(choice.study, "recovery")
+    with st.columns([1, 2])[0]:
+        measure = controls.choose(
+            "measure", "Compare", list(recovery.RECOVERY), "updates_to_recover", recovery.RECOVERY.__getitem__
+        )
+    shown = recovery.recovery_bars(cycles, measure, show.dark())
+    show.figure(shown, "diagnose-recovery-methods", definitions=(measure,))
+
+
+def correlated(choice: Choice, facts: loading.Facts) -> None:
+    """What goes with the drop over languages; no causes."""
+    frame = loading.measure(choice.study, "correlates")
+    if frame is None:
+        if loading.measure(choice.study, "degradation") is None:
+            measured.unmeasured(choice.study, "correlates")
+        else:
+            st.info("A correlation over languages needs at least four zero-shot ones.")
+        return
+    columns = st.columns([1, 1, 2])
+    with columns[0]:
+        split = controls.split(facts.splits)
+    shown = together.correlate_dots(frame, choice.method, choice.level, split, show.dark())
+    show.figure(shown, "diagnose-correlates", definitions=("rank_correlation", "leave_one_out"))
+    with columns[1]:
+        names = [name for name in together.FACTORS if name in set(frame["factor"])]
+        factor = controls.choose("factor", "Factor", names, format=together.FACTORS.__getitem__)
+    factors = measured.of_study(choice.study, "factors")
+    shown = together.factor_scatter(factors, factor, choice.method, choice.level, split, show.dark())
+    show.figure(shown, "diagnose-factor")
+
+
+def calibration(choice: Choice, facts: loading.Facts) -> None:
+    """Whether confidence still means what it says, and on the items that broke."""
+    frame = loading.level_rows(choice.study, "calibration")
+    if frame is None or frame.empty:
+        measured.unmeasured(choice.study, "calibration")
+        return
+    columns = st.columns([2, 1, 3])
+    with columns[0]:
+        names = [name for name in together.CONFIDENCE if name in frame]
+        measure = controls.choose("measure", "Measure", names, format=together.CONFIDENCE.__getitem__)
+    with columns[1]:
+        split = controls.split(facts.splits)
+    with columns[2]:
+        methods = controls.methods(measured.methods_of(facts))
+    rows = frame[frame["method"].isin([*CONTROLS, *methods])]
+    shown = together.confidence_bars(rows, measure, choice.level, facts.sources, split, show.dark())
+    names = ("overconfidence",) if measure.startswith("flips") else (measure,)
+    show.figure(shown, "diagnose-calibration", definitions=names)
+
+
+def text(choice: Choice, facts: loading.Facts) -> None:
+    """What the tokenizer does with each language."""
+    frame = measured.of_study(choice.study, "tokenizer")
+    columns = st.columns([2, 1, 3])
+    with columns[0]:
+        measure = controls.choose("measure", "Measure", list(together.TEXT), format=together.TEXT.__getitem__)
+    with columns[1]:
+        split = controls.split(facts.splits)
+    shown = together.tokenizer_bars(frame, measure, facts.sources, split, show.dark())
+    show.figure(shown, "diagnose-text", definitions=(measure,))
+    rows = frame[frame["split"] == split].drop(columns="split")
+    show.table(rows.assign(language=rows["language"].map(theme.language_name)), "diagnose-tokenizer")
+
+
+DRAW: dict[str, Callable[[Choice, loading.Facts], None]] = {
+    "findings": findings, "restoration": restoration, "recovery": recovered, "together": correlated, "calibration": calibration, "text": text,
+}  # fmt: skip
+
+
+with shell.page("diagnose"):
+    study = shell.study()
+    assert study is not None
+    facts = measured.finished(study)
+    choice = choose(study, facts)
+    view = controls.choose(
+        "view", "Show", list(VIEWS), "findings", VIEWS.__getitem__, kind="segments", hidden_label=True
+    )
+    DRAW[view](choice, facts)
