@@ -22,10 +22,22 @@ from engine.workbench import Workbench
 from tests.test_vocabulary import byte_level, unigram, word_piece
 
 FILES = sorted(build.FOLDER.glob("*.toml"))
-WORDS = (
-    "river stone morning garden window letter music winter road bread paper silver table winding quiet market".split()
-)
+WORDS = [
+    "river",
+    "stone",
+    "morning",
+    "garden",
+    "window",
+    "letter",
+    "music",
+    "winter",
+    "road",
+    "bread",
+    "paper",
+    "silver",
+]
 SMALL = {"num_hidden_layers": 6, "hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 96}
+ENDS = {"max_position_embeddings": 130, "type_vocab_size": 1, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
 TAGS = {"token": ["O", "B-PER", "I-PER", "O"], "pos": ["DET", "NOUN", "VERB", "NOUN"]}
 
 
@@ -79,7 +91,7 @@ def cells(row: Any, chooser: random.Random, number: int) -> dict[str, str]:
     first, second, name = (" ".join(chooser.sample(WORDS, 4)) for _ in range(3))
     tags = TAGS["pos" if row.metric == "token_accuracy" else "token"]
     labels = row.labels or ("0", "1")
-    found = {"text": f"{first} {number}", "pair": second, "query": f"{WORDS[number // 4]} query", "id": str(number)}
+    found = {"text": f"{first} {number}", "pair": second, "query": f"{WORDS[number // 6]} query", "id": str(number)}
     found |= {"tokens": json.dumps(first.split()), "tags": json.dumps(tags), "label": labels[number % len(labels)]}
     answer = {"text": [second.split()[0]], "answer_start": [len(first) + 1]}
     found |= {"context": f"{first} {second}", "question": f"{name} {number}?", "answers": json.dumps(answer)}
@@ -94,7 +106,7 @@ def cells(row: Any, chooser: random.Random, number: int) -> dict[str, str]:
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A random checkpoint of a few thousand weights in the place of each model that the studies name."""
     made = {
-        build.XLMR: (unigram(), transformers.XLMRobertaModel, transformers.XLMRobertaConfig(**SMALL, max_position_embeddings=130, type_vocab_size=1, pad_token_id=1, bos_token_id=0, eos_token_id=2)),
+        build.XLMR: (unigram(), transformers.XLMRobertaModel, transformers.XLMRobertaConfig(**SMALL, **ENDS)),
         build.BERT: (word_piece(), transformers.BertModel, transformers.BertConfig(**SMALL, max_position_embeddings=130)),
         build.GPT2: (byte_level(transformers.GPT2Tokenizer, ["<|endoftext|>"]), transformers.GPT2LMHeadModel,
                      transformers.GPT2Config(n_layer=6, n_embd=32, n_head=4, n_positions=130, bos_token_id=0, eos_token_id=0)),
