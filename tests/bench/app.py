@@ -26,8 +26,6 @@ from tests.browser.conftest import CHROMIUM, FLAGS, IDLE, Server
 PAGES = ("degradation", "flips", "alignment", "separability", "map", "weights", "diagnose")
 BUDGETS = {"heading": 3.0, "first figure": 5.0, "warm": 1.0, "p95": 0.5}
 FIGURE = "[data-testid=stPlotlyChart] .js-plotly-plot .main-svg"
-BUSY = "[data-testid=stApp][data-test-script-state=running]"
-CHANGES = 4  # of the level and of the method, beside every view
 
 
 @dataclass
@@ -77,7 +75,7 @@ def pick(page: Page, label: str, place: int) -> object:
     def act() -> None:
         page.get_by_role("option").nth(place).click()
 
-    page.get_by_label(label, exact=True).first.click()
+    page.get_by_role("combobox", name=label, exact=True).first.click()
     page.get_by_role("option").first.wait_for()
     return act
 
@@ -95,9 +93,10 @@ def measure(browser: Browser, server: Server, study: str, name: str) -> Times:
     views = page.get_by_test_id("stButtonGroup").first.locator("button")
     for place in [*range(1, views.count()), 0] if views.count() else []:
         found.changes.append(changed(page, views.nth(place).click))
-    for label in ("Sparsity", "Method"):
-        if page.get_by_label(label, exact=True).count():
-            found.changes += [changed(page, pick(page, label, place)) for place in range(CHANGES)]
+    # Starting from the last level and the first method, so that every pick is a change.
+    for label, places in (("Sparsity", (0, 1, 2, 3)), ("Method", (1, 2, 3, 0))):
+        if page.get_by_role("combobox", name=label, exact=True).count():
+            found.changes += [changed(page, pick(page, label, place)) for place in places]
     page.context.close()
     return found
 
