@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.demo import corpus, pairs
+from engine.demo import corpus, pairs, reading
 from engine.demo.corpus import FOLDER, Sources
 from engine.demo.grammar import plain, uncapitalise
 from engine.demo.pretrain import Recipe
@@ -108,14 +108,14 @@ def write_tsv(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) 
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def pretraining_rows(sources: Sources, recipe: Recipe) -> list[dict[str, str]]:
+def pretraining_rows(sources: Sources, recipe: Recipe) -> list[reading.Row]:
     """The parallel texts that tokenizer and encoder learn from; nothing of test and natural is among them."""
     items = corpus.choose_items(sources)
     held_out = {code: {plain(row[2]) for row in sources.natural[code]} for code in sources.languages}
     for item in (*items["validation"], *items["test"]):
         for code, text in corpus.text_of(sources, item.template, item.filling).items():
             held_out[code].add(plain(text))
-    return corpus.pretraining_rows(sources, held_out, recipe.per_template)
+    return reading.pretraining_rows(sources, held_out, recipe.per_template)
 
 
 def write_tokenizer(sources: Sources, recipe: Recipe, folder: Path) -> None:
@@ -123,20 +123,21 @@ def write_tokenizer(sources: Sources, recipe: Recipe, folder: Path) -> None:
     from engine.demo import tokenizer
 
     rows = pretraining_rows(sources, recipe)
-    tokenizer.save(tokenizer.train((text for row in rows for text in row.values()), recipe.vocabulary), folder)
+    tokenizer.save(tokenizer.train((text for row in rows for text in row.text.values()), recipe.vocabulary), folder)
 
 
 def write_model(sources: Sources, recipe: Recipe, folder: Path) -> None:
     """Pretrain the encoder with the saved tokenizer and save it in half precision."""
     from transformers import AutoTokenizer
 
+    from engine.demo.matching import trials
     from engine.demo.pretrain import Corpus, new_model, pretrain
     from engine.demo.tokenizer import splits
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     rows = pretraining_rows(sources, recipe)
     cased, lower = encode(rows, sources.languages, tokenizer)
-    encoded = Corpus(cased, lower, splits(tokenizer))
+    encoded = Corpus(cased, lower, splits(tokenizer), trials(rows))
     shares = {code: share for code, share in corpus.resource_levels().items() if code in sources.languages}
     model = new_model(recipe, len(tokenizer))
     print(f"{len(rows)} parallel texts, {sum(value.numel() for value in model.parameters()):,} parameters", flush=True)
@@ -145,12 +146,12 @@ def write_model(sources: Sources, recipe: Recipe, folder: Path) -> None:
 
 
 def encode(
-    rows: Sequence[dict[str, str]], languages: Sequence[str], tokenizer: PreTrainedTokenizerBase
+    rows: Sequence[reading.Row], languages: Sequence[str], tokenizer: PreTrainedTokenizerBase
 ) -> tuple[dict[str, list[list[int]]], dict[str, list[list[int]]]]:
     """Token ids by language: of the sentences as they are, and begun with a small letter."""
 
     def ids(code: str, change: Callable[[str, str], str]) -> list[list[int]]:
-        texts = [change(row[code], code) for row in rows]
+        texts = [change(row.text[code], code) for row in rows]
         return list(tokenizer(texts, add_special_tokens=False, truncation=True, max_length=LONGEST)["input_ids"])
 
     cased = {code: ids(code, lambda text, _: text) for code in languages}
