@@ -39,9 +39,11 @@ LOSSES = ("first", "mean", "words", "translation", "matching")
 class Recipe:
     """Every setting of the bundled encoder; the build reads no other.
 
-    Lengths are in tokens, `batch` in translation pairs, `matching_batch` in trials of two joined pairs each, of which `stated` is
-    the share of statements and `alone` that of trials in one language; `first`, `mean`, `words`, `translation` and `matching` weigh the losses. Rates are of tokens: predicted by the translation LM (`mask`), hidden from the contrastive loss (`drop`), taken apart
-    (`split`); `lower` is the share of sentences that begin with a small letter.
+    Lengths are in tokens; `batch` and `translation_batch` in translation pairs, `matching_batch` in trials of two
+    joined pairs each, of which `stated` is the share of statements and `alone` that of trials in one language.
+    `first`, `mean`, `words`, `translation` and `matching` weigh the losses. Rates are of tokens: predicted by the
+    translation LM (`mask`), hidden from the contrastive loss (`drop`), taken apart (`split`); `lower` is the share of
+    sentences that begin with a small letter.
     """
 
     seed: int = 20
@@ -53,10 +55,10 @@ class Recipe:
     positions: int = 130
     dropout: float = 0.1
     per_template: int = 15
-    steps: int = 5000
-    batch: int = 64
-    translation_batch: int = 16
-    matching_batch: int = 24
+    steps: int = 4000
+    batch: int = 48
+    translation_batch: int = 12
+    matching_batch: int = 20
     stated: float = 0.5
     alone: float = 0.5
     learning_rate: float = 1e-3
@@ -197,10 +199,8 @@ def _rate(step: int, recipe: Recipe) -> float:
     return min((step + 1) / warm, max(0.0, (recipe.steps - step) / max(1, recipe.steps - warm)))
 
 
-def step_losses(
-    model: XLMRobertaForMaskedLM, head: torch.nn.Linear, batch: Batch, recipe: Recipe
-) -> list[Tensor]:
-    """The losses named in `LOSSES`: three contrastive ones, translation LM and matching, whose map is `head`."""
+def step_losses(model: XLMRobertaForMaskedLM, head: torch.nn.Linear, batch: Batch, recipe: Recipe) -> list[Tensor]:
+    """The losses named in `LOSSES`: three contrastive ones, translation LM, and matching with `head` as its map."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -333,7 +333,8 @@ def _halved(sequences: list[list[int]], recipe: Recipe) -> tuple[np.ndarray, lis
 
 
 def _padded(sequences: list[list[int]], recipe: Recipe) -> np.ndarray:
-    longest = min(max(map(len, sequences)), recipe.positions - PAD - 1)
+    """Pad to a multiple of 4: of few different shapes the matrix kernels, made anew for each, cost less."""
+    longest = min(-(-max(map(len, sequences)) // 4) * 4, recipe.positions - PAD - 1)
     return np.array([(ids + [PAD] * longest)[:longest] for ids in sequences], dtype=np.int64)
 
 
