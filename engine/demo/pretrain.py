@@ -55,7 +55,7 @@ class Recipe:
     positions: int = 130
     dropout: float = 0.1
     per_template: int = 15
-    steps: int = 4000
+    steps: int = 3500
     batch: int = 48
     translation_batch: int = 12
     matching_batch: int = 20
