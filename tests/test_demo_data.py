@@ -117,7 +117,7 @@ def test_held_out_text_is_read_by_no_training(sources: Sources) -> None:
 
 def test_pretraining_text_holds_nothing_held_out(sources: Sources) -> None:
     from engine.demo.build import pretraining_rows
-    from engine.demo.pretrain import Recipe
+    from engine.demo.recipe import Recipe
 
     read = pretraining_rows(sources, Recipe())
     assert len(read) > 2500

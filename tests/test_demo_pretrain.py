@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from engine.demo import corpus
+from engine.demo.batches import BEGIN, END, PAD, Corpus, draw_trials, join
 from engine.demo.build import pretraining_rows
 from engine.demo.grammar import plain
 from engine.demo.matching import Trial, Trials, trials
 from engine.demo.pairs import OPPOSED
-from engine.demo.pretrain import BEGIN, END, LOSSES, PAD, Corpus, Recipe, draw_trials, join
+from engine.demo.pretrain import LOSSES
 from engine.demo.reading import Row
+from engine.demo.recipe import Recipe
 
 if TYPE_CHECKING:
     from transformers import XLMRobertaForMaskedLM

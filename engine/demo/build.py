@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from engine.demo import corpus, pairs, reading
 from engine.demo.corpus import FOLDER, Sources
 from engine.demo.grammar import plain, uncapitalise
-from engine.demo.pretrain import Recipe
+from engine.demo.recipe import Recipe
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -136,8 +136,9 @@ def write_model(sources: Sources, recipe: Recipe, folder: Path) -> None:
     import torch
     from transformers import AutoTokenizer
 
+    from engine.demo.batches import Corpus
     from engine.demo.matching import trials
-    from engine.demo.pretrain import Corpus, new_model, pretrain
+    from engine.demo.pretrain import new_model, pretrain
     from engine.demo.tokenizer import splits
 
     tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -70,7 +70,7 @@ def make_pairs(sources: Sources, split: str, items: Sequence[Item]) -> list[Pair
 
 def _distinct(pairs: Iterable[Pair]) -> Iterator[Pair]:
     """Leave out pairs that came before in some language."""
-    seen = set()
+    seen: set[tuple[str, str, str]] = set()
     for pair in pairs:
         keys = {(code, text, pair.pair[code]) for code, text in pair.text.items()}
         if not keys & seen:

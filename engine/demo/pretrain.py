@@ -10,112 +10,25 @@ losses on translation pairs (LAB.md has the comparison):
 - matching: two joined sentences, do they match or is the second a near miss (`matching`)? Cross-entropy of a linear
   map of the first state, which is thrown away afterwards. Without it the encoder never looks from one sentence into
   the other, and pair tasks stay out of reach.
-
-Which languages make a pair is drawn by resource level, so that rich languages are seen far more often.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.demo.matching import Trials
+from engine.demo.batches import BEGIN, END, IGNORE, PAD, Batch, Corpus, batches
+from engine.demo.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
     from transformers import XLMRobertaForMaskedLM
 
-BEGIN, PAD, END = 0, 1, 2
-IGNORE = -100
 LOSSES = ("first", "mean", "words", "translation", "matching")
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """Every setting of the bundled encoder; the build reads no other.
-
-    Lengths are in tokens; `batch` and `translation_batch` in translation pairs, `matching_batch` in trials of two
-    joined pairs each, of which `stated` is the share of statements and `alone` that of trials in one language.
-    `first`, `mean`, `words`, `translation` and `matching` weigh the losses. Rates are of tokens: predicted by the
-    translation LM (`mask`), hidden from the contrastive loss (`drop`), taken apart (`split`); `lower` is the share of
-    sentences that begin with a small letter.
-    """
-
-    seed: int = 20
-    vocabulary: int = 8000
-    layers: int = 4
-    hidden: int = 192
-    heads: int = 6
-    feed_forward: int = 768
-    positions: int = 130
-    dropout: float = 0.1
-    per_template: int = 15
-    steps: int = 3500
-    batch: int = 48
-    translation_batch: int = 12
-    matching_batch: int = 20
-    stated: float = 0.5
-    alone: float = 0.5
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.01
-    warmup: float = 0.05
-    clip: float = 1.0
-    mask_rate: float = 0.2
-    drop_rate: float = 0.1
-    split_rate: float = 0.1
-    lower_rate: float = 0.3
-    temperature: float = 0.07
-    first: float = 1.0
-    mean: float = 1.0
-    words: float = 1.0
-    translation: float = 1.0
-    matching: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Corpus:
-    """Parallel text as token ids without begin and end.
-
-    `cased` and `lower` are language → sentences, row by row the same meaning; `splits` holds for every token id the
-    pairs of tokens that spell the same; `trials` are of the matching loss.
-    """
-
-    cased: Mapping[str, Sequence[list[int]]]
-    lower: Mapping[str, Sequence[list[int]]]
-    splits: Sequence[Sequence[tuple[int, int]]]
-    trials: Trials
-
-    def sentence(self, code: str, row: int, recipe: Recipe, rng: np.random.Generator) -> list[int]:
-        """One sentence, begun small or not, some tokens taken apart, at random."""
-        text = (self.lower if rng.random() < recipe.lower_rate else self.cased)[code][row]
-        chosen = rng.random(len(text)) < recipe.split_rate
-        parts = [
-            self.splits[token][int(rng.integers(len(self.splits[token])))] if cut and self.splits[token] else (token,)
-            for token, cut in zip(text, chosen, strict=True)
-        ]
-        return [token for part in parts for token in part]
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Token ids and attention masks.
-
-    `sides` holds the left sentences and the right ones, sorted by length and cut in halves, so that little is padded;
-    `places` says where the left ones, then the right ones, stand in that order. `joined` holds the pairs. `trials`
-    holds joined pairs, sorted and halved likewise, and `matches` for each half whether a pair matches (1 or 0).
-    """
-
-    sides: tuple[Tensor, ...]
-    places: Tensor
-    joined: Tensor
-    labels: Tensor
-    trials: tuple[Tensor, ...]
-    matches: tuple[Tensor, ...]
 
 
 def new_model(recipe: Recipe, vocabulary: int) -> XLMRobertaForMaskedLM:
@@ -245,109 +158,3 @@ def contrast(states: Tensor, temperature: float) -> Tensor:
     similarity = left @ right.T / temperature
     target = torch.arange(len(left))
     return (cross_entropy(similarity, target) + cross_entropy(similarity.T, target)) / 2
-
-
-def batches(corpus: Corpus, shares: Mapping[str, float], recipe: Recipe) -> Iterator[Batch]:
-    """Yield `recipe.steps` batches of distinct rows, each in two different languages drawn by their shares."""
-    rng = np.random.default_rng(recipe.seed)
-    codes = list(corpus.cased)
-    weights = np.array([shares[code] for code in codes])
-    order: list[int] = []
-    for _ in range(recipe.steps):
-        if len(order) < recipe.batch:
-            order = rng.permutation(len(corpus.cased[codes[0]])).tolist()
-        chosen, order = order[: recipe.batch], order[recipe.batch :]
-        languages = draw_languages(weights, recipe.batch, rng)
-        left, right = (
-            [corpus.sentence(codes[at], row, recipe, rng) for at, row in zip(side, chosen, strict=True)]
-            for side in languages.T
-        )
-        joined, matches = draw_trials(corpus, weights, recipe, rng)
-        yield _batch(left, right, joined, matches, recipe, len(corpus.splits), rng)
-
-
-def draw_trials(
-    corpus: Corpus, weights: np.ndarray, recipe: Recipe, rng: np.random.Generator
-) -> tuple[list[list[int]], list[int]]:
-    """Draw `recipe.matching_batch` trials: joined pairs, a match and a near miss in turn, and 1 or 0 for each.
-
-    The match and the near miss share the first sentence and both languages, so that neither alone gives them away.
-    """
-    codes = list(corpus.cased)
-    joined: list[list[int]] = []
-    for one, other in draw_languages(weights, recipe.matching_batch, rng):
-        stated = rng.random() < recipe.stated and corpus.trials.statements
-        second = one if rng.random() < recipe.alone else other
-        kind = corpus.trials.statements if stated else corpus.trials.translations
-        trial = kind[rng.integers(len(kind))]
-        first = corpus.sentence(codes[one], trial.first, recipe, rng)
-        misses = trial.wrong[rng.integers(len(trial.wrong))]
-        for row in (trial.right, misses[rng.integers(len(misses))]):
-            joined.append(join(first, corpus.sentence(codes[second], row, recipe, rng)))
-    return joined, [1, 0] * recipe.matching_batch
-
-
-def join(first: list[int], second: list[int]) -> list[int]:
-    """A pair as XLM-R reads it."""
-    return [BEGIN, *first, END, END, *second, END]
-
-
-def draw_languages(weights: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw `count` pairs of different languages, one after the other by weight (Gumbel top two): count × 2."""
-    keys = np.log(weights) + rng.gumbel(size=(count, len(weights)))
-    return np.argsort(-keys, axis=1)[:, :2]
-
-
-def _batch(
-    left: list[list[int]],
-    right: list[list[int]],
-    trials: list[list[int]],
-    matches: list[int],
-    recipe: Recipe,
-    vocabulary: int,
-    rng: np.random.Generator,
-) -> Batch:
-    import torch
-
-    sequences = [[BEGIN, *ids, END] for ids in (*left, *right)]
-    order, halves = _halved(sequences, recipe)
-    noisy = [np.where(_inner(ids) & (rng.random(ids.shape) < recipe.drop_rate), vocabulary - 1, ids) for ids in halves]
-    pairs = list(zip(left, right, strict=True))[: recipe.translation_batch]
-    joined = _padded([join(first, second) for first, second in pairs], recipe)
-    ids, labels = _masked(joined, recipe.mask_rate, vocabulary, rng)
-    trial_order, trial_halves = _halved(trials, recipe)
-    return Batch(
-        tuple(torch.from_numpy(ids) for ids in noisy),
-        torch.from_numpy(np.argsort(order, kind="stable")),
-        torch.from_numpy(ids),
-        torch.from_numpy(labels),
-        tuple(torch.from_numpy(half) for half in trial_halves),
-        tuple(torch.from_numpy(half) for half in np.array_split(np.float32(matches)[trial_order], 2)),
-    )
-
-
-def _halved(sequences: list[list[int]], recipe: Recipe) -> tuple[np.ndarray, list[np.ndarray]]:
-    """The order by length, and the sequences in that order, padded half by half."""
-    order = np.argsort([len(ids) for ids in sequences], kind="stable")
-    return order, [_padded([sequences[at] for at in half], recipe) for half in np.array_split(order, 2)]
-
-
-def _padded(sequences: list[list[int]], recipe: Recipe) -> np.ndarray:
-    """Pad to a multiple of 4: of few different shapes the matrix kernels, made anew for each, cost less."""
-    longest = min(-(-max(map(len, sequences)) // 4) * 4, recipe.positions - PAD - 1)
-    return np.array([(ids + [PAD] * longest)[:longest] for ids in sequences], dtype=np.int64)
-
-
-def _inner(ids: np.ndarray) -> np.ndarray:
-    """Positions of ordinary tokens."""
-    return (ids != PAD) & (ids != BEGIN) & (ids != END)
-
-
-def _masked(ids: np.ndarray, rate: float, vocabulary: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Hide a share of the tokens: 8 in 10 by the mask (last id), 1 by a random token, 1 left as it is."""
-    chosen = _inner(ids) & (rng.random(ids.shape) < rate)
-    labels = np.where(chosen, ids, IGNORE)
-    kind = rng.random(ids.shape)
-    hidden = np.where(chosen & (kind < 0.8), vocabulary - 1, ids)
-    other = chosen & (kind >= 0.8) & (kind < 0.9)
-    return np.where(other, rng.integers(4, vocabulary - 1, ids.shape), hidden), labels
