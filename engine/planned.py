@@ -14,9 +14,9 @@ from engine.plan import longest_arm, plans
 from engine.tasks import TASKS
 from engine.tasks.sizes import SIZES
 
-FLOPS = (
-    5e13  # per second, sustained by one current GPU in bf16 on batches of this size: an assumption, not a measurement
-)
+# Two assumptions about one current GPU in bf16, not measurements: operations per second on batches of this size, and
+# seconds that an update takes whatever its batch (kernel launches of twelve blocks and the optimiser's pass).
+FLOPS, UPDATE = 5e13, 0.04
 PASS, STEP = 2, 6  # operations per weight and token of a forward pass, and with its backward pass
 ROW_BYTES, STATE_BYTES = 120, 2
 POOLINGS = 2
@@ -79,7 +79,7 @@ def planned(study: Study) -> Planned | None:
     return Planned(
         runs=(2 + len(found)) * seeds,
         updates=updates * seeds,
-        seconds=work * seeds / FLOPS,
+        seconds=seeds * (work / FLOPS + updates * UPDATE),
         memory_bytes=20 * shape.parameters + batch,
         disk_bytes=(stored + weights) * seeds,
         parameters=shape.parameters,

@@ -95,7 +95,7 @@ def test_every_study_is_estimated_without_the_hub(path: Path) -> None:
         per_seed += sum(plan.epochs(number + 1, study.train) for number, _ in enumerate(plan.values))
     assert found.updates == len(study.study.seeds) * per_seed * batches
     assert found.prunable == 12 * (4 * 768 * 768 + 2 * 768 * 3072) < found.parameters
-    assert 60 < found.seconds < 3600 * 24 * 60 and found.memory_bytes > 20 * found.parameters
+    assert 60 < found.seconds < 3600 * 24 * 30 and found.memory_bytes > 20 * found.parameters
 
 
 def test_check_of_an_offline_machine_counts_and_says_so(tmp_path: Path) -> None:
