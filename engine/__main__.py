@@ -380,8 +380,16 @@ def check(
     study = config.load(study_file)
     _quiet()
     from engine.estimate import estimate
+    from engine.planned import planned, unreachable
 
-    found = estimate(study, record.store_path(store))
+    try:
+        found = estimate(study, record.store_path(store))
+    except config.ConfigError as error:
+        guess = planned(study) if unreachable(error) else None
+        if guess is None:
+            raise
+        _print_planned(guess._asdict(), error.problems, as_json)
+        return
     if as_json:
         print(json.dumps(found.record(), indent=1))
         return
@@ -392,6 +400,18 @@ def check(
     print(
         f"parameters {found.parameters:,}, of which prunable {found.prunable:,} ({found.prunable / found.parameters:.0%})"
     )
+
+
+def _print_planned(guess: dict[str, Any], problems: list[str], as_json: bool) -> None:
+    """A study whose model or data is out of reach: what is wrong here, and its cost from published sizes."""
+    note = f"counted from published sizes for one GPU, nothing was read or measured: {problems[0]}"
+    if as_json:
+        print(json.dumps({**guess, "notes": [note]}, indent=1))
+        return
+    print(f"note: {note}")
+    print(f"runs {guess['runs']}, updates {guess['updates']:,}, about {guess['seconds'] / 3600:.0f} h on one GPU")
+    print(f"memory about {guess['memory_bytes'] / 2**30:.1f} GiB, disk about {guess['disk_bytes'] / 2**30:.0f} GiB")
+    print(f"parameters {guess['parameters']:,}, of which prunable {guess['prunable']:,}")
 
 
 @app.command()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
+from engine import hub
 from engine.config import ConfigError
 from engine.registry import Registry
 from engine.tasks.batches import inputs as inputs
@@ -144,10 +145,13 @@ def load_tokenizer(path: str) -> Any:
     """The checkpoint's tokenizer; without a pad token (GPT-2) the end-of-text token pads, behind the attention mask."""
     from transformers import AutoTokenizer
 
+    _reach(path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise ConfigError([f"model.name: the tokenizer of {path} could not be loaded; {_first_line(error)}"]) from None
+        raise ConfigError(
+            [f"model.name: the tokenizer of {path} could not be loaded; {_first_line(error)}{_offline_hint(path)}"]
+        ) from None
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -238,6 +242,7 @@ def load_config(path: str) -> Any:
     """The checkpoint's configuration."""
     from transformers import AutoConfig
 
+    _reach(path)
     try:
         return AutoConfig.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError) as error:
@@ -269,6 +274,12 @@ def pooling_of(config: Any, asked: str) -> str:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _reach(path: str) -> None:
+    """See whether the hub answers before its client asks for what is not a folder."""
+    if not Path(path).is_dir():
+        hub.settle()
 
 
 def _offline_hint(path: str) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from engine import hub
 from engine.config import ENDINGS, ConfigError, TaskSection
 from engine.tasks import TASKS
 
@@ -246,6 +247,7 @@ def read_hub(task: TaskSection, split: str, language: str) -> pd.DataFrame:
         for key, value in (("dataset", task.dataset), ("config", task.config))
     }
     hub_split = (task.split or {}).get(split, split).replace("{language}", code)
+    hub.settle()
     try:
         rows = datasets.load_dataset(names["dataset"], names["config"] or None, split=hub_split, revision=task.revision)
     except Exception as error:  # the hub client raises many kinds; each of them means that this split is not to be had

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 TABLES = {"criteria", "mask", "objectives", "schedule", "recipes", "tasks", "model"}
 FROM_ENGINE = {"config", "registry", "record", "metrics"} | TABLES
 # The way a datum goes. A module may import what stands to its left, and the shared pieces of any place.
-ORDER = ["registry", "metrics", "schedule", "mask", "criteria", "objectives", "tasks", "config", "recipes", "plan", "checks", "model", "reading", "data", "device",
+ORDER = ["hub", "registry", "metrics", "schedule", "mask", "criteria", "objectives", "tasks", "config", "recipes", "plan", "checks", "model", "reading", "data", "device",
          "stats", "masked", "structured", "pruning", "guidance", "trainer", "evaluate", "extract", "size", "weights", "probing", "workbench", "record", "context", "selection", "levels",
          "arm", "arms", "runner", "estimate", "queue"]  # fmt: skip
 

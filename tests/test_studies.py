@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 import transformers
 
-from engine import config, runner
+from engine import config, runner, structured
+from engine import hub as hub_module
+from engine.__main__ import _keep
 from engine.config import Study, TaskSection
+from engine.export import apply_masks, export
+from engine.plan import Plan, longest_arm
+from engine.planned import planned, unreachable
 from engine.record import Run
 from engine.studies import build
 from engine.tasks import TASKS
+from engine.tasks.sizes import SIZES
 from engine.workbench import Workbench
+from tests.test_cli import engine
 from tests.test_vocabulary import byte_level, unigram, word_piece
 
 FILES = sorted(build.FOLDER.glob("*.toml"))
@@ -72,6 +81,61 @@ def test_the_papers_tasks_are_there() -> None:
     assert rows["cap"] == {"mnli", "qqp", "sst2", "squad"}
     assert {0.8, 0.95} <= {level for method in build.PINS_METHODS for level in method["levels"]}
     assert {0.5, 0.97} <= {level for method in build.CAP_METHODS for level in method.get("levels", ())}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_study_is_estimated_without_the_hub(path: Path) -> None:
+    """Counted by hand: updates of all cycles, batch by batch."""
+    study = config.load(path)
+    found = planned(study)
+    assert found is not None and found.runs == len(runner.jobs(study, Path("x")))
+    batches = math.ceil(SIZES[study.task.name].train / study.train.batch_size)
+    per_seed = study.train.epochs + longest_arm(study) * study.train.retrain_epochs
+    for _, plan in runner.plans(study):
+        per_seed += sum(plan.epochs(number + 1, study.train) for number, _ in enumerate(plan.values))
+    assert found.updates == len(study.study.seeds) * per_seed * batches
+    assert found.prunable == 12 * (4 * 768 * 768 + 2 * 768 * 3072) < found.parameters
+    assert 60 < found.seconds < 3600 * 24 * 30 and found.memory_bytes > 20 * found.parameters
+
+
+def test_check_of_an_offline_machine_counts_and_says_so(tmp_path: Path) -> None:
+    done = engine("check", build.FOLDER / "pins-rte.toml", "--json")
+    found = json.loads(done.stdout)
+    assert done.returncode == 0 and found["runs"] == 30 and "nyu-mll/glue" in found["notes"][0]
+    text = (build.FOLDER / "pins-rte.toml").read_text().replace(build.BERT, "nobody/knows-this")
+    (tmp_path / "other.toml").write_text(text)
+    done = engine("check", tmp_path / "other.toml")
+    assert done.returncode == 2 and "on an offline machine" in done.stderr
+    assert planned(config.load(tmp_path / "other.toml")) is None
+    assert not unreachable(config.ConfigError(["task.dataset: x; on an offline machine", "train: labels"]))
+
+
+def test_the_hub_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it does not answer its clients are set offline; where it does, whatever it says, they stay as they are."""
+    import datasets
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    asked = []
+
+    class Session:
+        def __init__(self, answers: bool) -> None:
+            self.answers = answers
+
+        def head(self, address: str, timeout: float) -> None:
+            asked.append(address)
+            if not self.answers:
+                raise OSError("no name")
+
+    for answers in (True, False):
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(huggingface_hub.utils, "get_session", lambda answers=answers: Session(answers))
+        hub_module.settle.cache_clear()
+        assert hub_module.settle() is answers and hub_module.settle() is answers
+        assert constants.HF_HUB_OFFLINE is datasets.config.HF_HUB_OFFLINE is not answers
+    assert asked == [constants.ENDPOINT] * 2
+    hub_module.settle.cache_clear()
 
 
 # -- shrunk ---------------------------------------------------------------------------------------------------------
@@ -141,17 +205,28 @@ def shrunk(text: str, models: dict[str, Path]) -> dict[str, Any]:
     return raw
 
 
-def one_per_type() -> list[Any]:
-    """The first study of each task type in every suite."""
-    found = {}
-    for suite in build.SUITES:
-        for name, setting in suite.settings.items():
-            found.setdefault((suite.name, TASKS[setting.row].type), (suite, name))
-    return [pytest.param(suite, name, id=f"{suite.name}-{name}") for suite, name in found.values()]
+# Every suite and every task type at least once; what is left out differs in the data alone.
+SHRUNK = {
+    "alignreg": ("xglue-wpr", "xglue-ner"),
+    "sdp-glue": ("sst2", "stsb"),
+    "sdp-xglue": ("xnli",),
+    "pins": ("conll", "e2e"),
+    "cap": ("mnli", "squad"),
+}
+
+
+def test_every_task_type_runs_shrunk() -> None:
+    rows = {suite.name: suite.settings for suite in build.SUITES}
+    types = {TASKS[rows[suite][name].row].type for suite, names in SHRUNK.items() for name in names}
+    assert types == {TASKS[setting.row].type for settings in rows.values() for setting in settings.values()}
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("suite", "name"), one_per_type())
+@pytest.mark.parametrize(
+    ("suite", "name"),
+    [(suite, name) for suite in build.SUITES for name in SHRUNK[suite.name]],
+    ids=lambda value: getattr(value, "name", value),
+)
 def test_a_shrunk_study_runs(
     suite: build.Suite, name: str, models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,7 +241,28 @@ def test_a_shrunk_study_runs(
         except Exception as error:
             failed[job.name] = repr(error)
     assert not failed
+    _keep("", tmp_path / "store" / study.study.name, tmp_path)
     for method, plan in runner.plans(study):
         run = Run(tmp_path / "store" / study.study.name / f"{method.label}-s0")
         assert [level.path.name for level in run.levels()] == list(plan.folders)
         assert len(run.levels()[0].frame("predictions")) >= 6
+        exported(run, plan, bench, tmp_path / "out" / method.label)
+
+
+def exported(run: Run, plan: Plan, bench: Workbench, target: Path) -> None:
+    """Every kind of level of every task type goes to a folder and comes back with the weights of the level."""
+    level, small = run.levels()[-1], plan.axis == "sizes"
+    export(run, plan.folders[-1], target, compact=small)
+    if small:
+        model = structured.load(target)
+    else:
+        model, _ = bench.data.type.load(str(target), dtype=torch.float32, output_loading_info=True)
+    stored, found = level.arrays("weights"), model.state_dict()
+    assert set(stored) == set(found) and all(np.array_equal(stored[name], found[name].numpy()) for name in stored)
+    rows = level.frame("predictions")
+    count = int((rows["language"] == "en").sum())
+    assert f"| en (source) | test | {count} |" in (target / "README.md").read_text()
+    if plan.axis != "sizes":
+        masks = level.masks()
+        fresh = bench.pretrained(0)
+        assert apply_masks(fresh, target) == sum(int((~mask).sum()) for mask in masks.values())

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine import hub
 from engine import model as models
 from engine.config import ConfigError
 from engine.folders import new_folder
@@ -75,6 +76,7 @@ def _folder(path: str) -> Path:
         return Path(path)
     from huggingface_hub import snapshot_download
 
+    hub.settle()
     try:
         return Path(snapshot_download(path, allow_patterns=list(HUB_FILES)))
     except Exception as error:  # the hub client raises many kinds; each means that the checkpoint is not to be had
