@@ -108,6 +108,9 @@ def run(
     executor: Annotated[str, typer.Option(help="local or ray")] = "local",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with interrupted runs.")] = False,
     measure: Annotated[bool, typer.Option(help="Compute derived measures afterwards.")] = True,
+    restore: Annotated[
+        bool, typer.Option("--restore", help="Then find which parts carry the damage: see restore.")
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Run a study in the foreground, all its runs in one process, then measure."""
@@ -130,6 +133,7 @@ def run(
             job.run.begin(runner.run_config(job, bench))
     _copy(study_file, where / study.study.name, study.base)
     failed = _run_all(jobs, bench)
+    failed += _restore_all(jobs, bench) if restore else []
     if measure and queue.measure(where, study.study.name):
         failed.append(f"measures of {study.study.name} failed: see {where / study.study.name / 'measure.log'}")
     if failed:
@@ -202,6 +206,23 @@ def _run_all(jobs: list[Job], bench: Any) -> list[str]:
             bar.update(whole, completed=number + 1, phase=f"{number + 1} of {len(jobs)}")
             if not console.is_terminal:
                 print(f"{number + 1}/{len(jobs)} {job.name}: {job.run.state()}", flush=True)
+    return failed
+
+
+def _restore_all(jobs: list[Job], bench: Any) -> list[str]:
+    """Causal restoration of every finished method's last level with weights, first seed; returns a line per failure."""
+    from engine import restore as restoration
+
+    first, failed = min(job.run.seed for job in jobs), []
+    for job in jobs:
+        kept = [level for level in job.run.levels() if level.has("weights.safetensors")]
+        if job.plan is None or job.run.seed != first or not kept or job.run.state() != "done":
+            continue
+        try:
+            restoration.restore(job.run, kept[-1].sparsity, bench)
+            print(f"{job.name}: restored part by part at {kept[-1].sparsity:g}", flush=True)
+        except Exception as error:
+            failed.append(f"{job.name}: restoration: {error}")
     return failed
 
 
