@@ -6,7 +6,7 @@ STORE ?= runs
 SERVE ?= 1
 STUDY := engine/demo/study.toml
 
-.PHONY: install demo app test test-long lint bench big-store demo-model chromium clean
+.PHONY: install demo app test test-long lint bench big-store claims demo-model chromium clean
 
 install: $(VENV)/.installed
 
@@ -45,6 +45,10 @@ lint: $(VENV)/.developing
 
 bench: $(VENV)/.developing
 	$(BIN)/python -m tests.bench.ratios
+
+# What the papers claim, tested on the bundled model: at most an hour on two cores. Smaller: make claims CLAIMS="--seeds 1"
+claims: install
+	$(BIN)/python -m engine.demo.claims --store $(STORE) $(CLAIMS)
 
 # A synthetic study of 12 languages x 5 methods x 6 levels x 3 seeds, for looking at the app and timing it at that size.
 big-store: $(VENV)/.developing

@@ -1,4 +1,4 @@
-"""The command line of the analysis: `python -m analysis table | measure | summary`.
+"""The command line of the analysis: `python -m analysis table | measure | compare | report | summary`.
 
 Exit codes: 0 done, 1 the work failed (in part), 2 the input is wrong. Problems go to stderr, one unwrapped line each.
 Heavy imports stand inside the commands.
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from engine.record import RecordError, atomic
+from engine.record import RecordError, atomic, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,8 +157,70 @@ def measure(
     default = ["path"] if path else ["map"] if asked else []
     wish = measures.Wish(tuple(only or default), tuple(run or ()), tuple(level or ()), request, way)
     problems = measures.measure(store, study, wish, workers, lambda line: print(line, flush=True))
+    if wish == measures.Wish():
+        problems += _compare(store, study)
+    if problems:
+        raise fail(list(dict.fromkeys(problems)), 1)
+
+
+def _compare(store: Path, study: str, other: str | None = None) -> list[str]:
+    from analysis.measures import compare
+
+    return compare.compare(store, study, other, lambda line: print(line, flush=True))
+
+
+@app.command()
+@guarded
+def compare(
+    store: Store,
+    study: StudyName,
+    against: Annotated[str | None, typer.Option("--against", help="Another study; default: inside this one.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Compute and store the pairs of methods of a study, or of two studies: differences, tests, mask overlap."""
+    if against == study:
+        raise RecordError(f"--against: must be another study than --study; got {against!r}")
+    if problems := _compare(store, study, against):
+        raise fail(problems, 1)
+
+
+@app.command()
+@guarded
+def report(
+    store: Store,
+    study: StudyName,
+    to: Annotated[Path, typer.Option("--to", help="The HTML file to write.")],
+    no_text: Annotated[bool, typer.Option("--no-text", help="Leave every corpus sentence out.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Write one HTML file with everything about a study: figures, tables, methods, caveats; it opens offline and prints."""
+    from analysis import report as reports
+
+    problems = reports.write(store, study, to, text=not no_text)
+    print(f"{to}: {to.stat().st_size / 1e6:.1f} MB")
     if problems:
         raise fail(problems, 1)
+
+
+@app.command()
+@guarded
+def claims(
+    store: Store,
+    study: StudyName,
+    to: Annotated[Path | None, typer.Option("--to", help="Write the outcome as JSON to this file.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Test what the papers claim on a study with the arms of engine/demo/claims.toml, and print the board."""
+    import datetime
+
+    from analysis import claims as board
+
+    outcome = {"date": datetime.date.today().isoformat(), **board.board(store, study)}
+    print(board.markdown(outcome))
+    if to is not None:
+        if not to.parent.is_dir():
+            raise RecordError(f"--to: must be a file in a folder that exists; got {to}")
+        write_json(to, outcome)
 
 
 @app.command()

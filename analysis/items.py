@@ -184,8 +184,17 @@ def _read(
             found.answer[language], found.gold[language] = (
                 stats_NK[rows, columns.index(name)] for name in ("predicted", "gold")
             )
-            chance.setdefault(language, majority_rate(found.gold[language]))
+        if language not in chance:
+            chance[language] = _chance(config, columns, stats_NK[rows], split, language)
     return found
+
+
+def _chance(config: Mapping[str, Any], columns: tuple[str, ...], stats_NK: Floats, split: str, language: str) -> float:
+    # Classes have their majority rate in the statistics; for other types the engine recorded what a constant answer scores.
+    if columns == scoring.STATS["sequence"]:
+        return majority_rate(stats_NK[:, columns.index("gold")])
+    known = config.get("baselines", {}).get(split, {}).get(language, {})
+    return float(known.get("majority", np.nan))
 
 
 def _items(study: str, split: str, config: Mapping[str, Any], seen: list[_Seen], chance: Mapping[str, float]) -> Items:

@@ -143,7 +143,14 @@ def finished(run: Run, config: dict[str, Any], problems: Problems = None) -> Ite
 def _facts(run: Run, config: dict[str, Any], level: Level) -> dict[str, Any]:
     size = level.size()
     updates = float(size["updates"]) if run.method in CONTROLS else np.nan
-    values = (run.study, run.method, config["recipe"], run.seed, level.sparsity, float(size["sparsity_prunable"]))
+    values = (
+        run.study,
+        run.method,
+        config["recipe"],
+        run.seed,
+        run.sparsity_of(level),
+        float(size["sparsity_prunable"]),
+    )
     return {**dict(zip(KEYS, values, strict=True)), "updates": updates}
 
 
@@ -154,7 +161,12 @@ def _step(method: str, config: dict[str, Any], level: Level, levels: list[Level]
         return 1  # nothing is trained after a mask, so one unpruned level stands beside all of them
     if method == "dense_continued":
         return 1 + [other.path.name for other in levels].index(level.path.name)
-    return 1 + [record.level_name(value) for value in config["levels"]].index(record.level_name(level.sparsity))
+    return 1 + folders(config).index(level.path.name)
+
+
+def folders(config: dict[str, Any]) -> list[str]:
+    """The names of a run's level folders in the order of its arm."""
+    return list(config.get("folders") or [record.level_name(value) for value in config["levels"]])
 
 
 def runs(store: Path, study: str | None = None, problems: Problems = None) -> pd.DataFrame:
@@ -335,11 +347,45 @@ def recovery_lines(store: Path, study: str, problems: Problems = None) -> pd.Dat
         facts = {"study": study, "run": run.name, "method": run.method, "recipe": config["recipe"], "seed": run.seed}
         with tolerated(f"{study}/{run.name}", problems):
             lines = [line for line in run.metrics() if line.get("type") == "validation"]
+            outcomes = _outcomes(run, config)
             for line in sorted(lines, key=lambda line: int(line["attempt"])):
                 place = (run.name, int(line["cycle"]), int(line["cycle_step"]))
-                shown = {"sparsity": line["level"], "cycle": place[1], "step": line["step"], "cycle_step": place[2]}
+                shown = {
+                    "sparsity": outcomes.get(place[1], line["level"]),
+                    "cycle": place[1],
+                    "step": line["step"],
+                    "cycle_step": place[2],
+                }
                 rows[place] = {**facts, **shown, "score": np.nan if line["score"] is None else float(line["score"])}
     return pd.DataFrame([rows[place] for place in sorted(rows)], columns=list(VALIDATION))
+
+
+PROBING = ("task", "kind", "language", "value", "n")
+
+
+def probing(store: Path, study: str, problems: Problems = None) -> pd.DataFrame:
+    """What frozen features are worth elsewhere, and what was forgotten (M§6.10): `PROBING` under `KEYS`.
+
+    `kind` is "probe" (accuracy of a linear probe on another task) or "masked_token_loss" (nats, of the checkpoint's own
+    language-model head). Levels without such results contribute nothing.
+    """
+    frames = []
+    for run, config in readable(store, study, problems):
+        for level, facts in finished(run, config, problems):
+            if level.has("probing.parquet"):
+                with tolerated(f"{study}/{run.name}/{level.path.name}", problems):
+                    frames.append(_with_facts(level.frame("probing"), facts))
+    return (
+        pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*KEYS, "updates", "step", *PROBING])
+    )
+
+
+def _outcomes(run: Run, config: dict[str, Any]) -> dict[int, float]:
+    """Cycle → sparsity of its level, where that is an outcome and the lines name a strength or a size."""
+    levels = {level.path.name: level for level in run.levels() if not level.asked}
+    return {
+        cycle: run.sparsity_of(levels[name]) for cycle, name in enumerate(folders(config), start=1) if name in levels
+    }
 
 
 TEXT = ("language", "split", "id", "tokens", "words", "characters", "truncated", "unknown")

@@ -78,6 +78,7 @@ _RECIPES: dict[str, Style] = {
     "sds": Style(YELLOW),
     "distill": Style(YELLOW, "dash", "square"),
     "small": Style(YELLOW, "dot", "triangle-up"),
+    "imported": Style(SKY, "dashdot", "star"),
 }
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 _SYMBOLS = ("circle", "square", "triangle-up", "triangle-down", "star", "pentagon")

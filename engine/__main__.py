@@ -80,10 +80,15 @@ def _quiet() -> None:
 
 
 def _copy(study_file: Path, folder: Path, base: Path) -> None:
-    """Keep the study's own text in the store with the folder that its paths start from, so that it can be resumed."""
+    """Keep the study's own text in the store, so that it can be resumed."""
+    _keep(study_file.read_text(encoding="utf-8-sig"), folder, base)
+
+
+def _keep(text: str, folder: Path, base: Path) -> None:
+    """Write a study's text with the folder that its paths start from."""
     folder.mkdir(parents=True, exist_ok=True)
     with record.atomic(folder / "study.toml") as temporary:
-        temporary.write_text(study_file.read_text(encoding="utf-8-sig"), encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
     record.write_json(folder / "study.json", {"schema": record.SCHEMA, "base": str(base)})
 
 
@@ -114,12 +119,19 @@ def run(
     debug: Debug = False,
 ) -> None:
     """Run a study in the foreground, all its runs in one process, then measure."""
-    from engine import config, queue, runner
+    from engine import config
 
     study = config.load(study_file)
     if executor != "local":
         raise config.ConfigError([f"executor: must be local in this version; got {executor!r}"])
-    where = record.store_path(store)
+    text = study_file.read_text(encoding="utf-8-sig")
+    _foreground(study, text, record.store_path(store), resume, measure, restore)
+
+
+def _foreground(study: Study, text: str, where: Path, resume: bool, measure: bool, restore: bool = False) -> None:
+    """Do all runs of a study in this process, then measure; `text` is kept as the study's file."""
+    from engine import queue, runner
+
     jobs = runner.jobs(study, where)
     _refuse_interrupted(jobs, resume)
     _refuse_another_study(study, where)
@@ -131,7 +143,7 @@ def run(
     for job in jobs:
         if (job.run.path / "config.json").exists():
             job.run.begin(runner.run_config(job, bench))
-    _copy(study_file, where / study.study.name, study.base)
+    _keep(text, where / study.study.name, study.base)
     failed = _run_all(jobs, bench)
     failed += _restore_all(jobs, bench) if restore else []
     if measure and queue.measure(where, study.study.name):
@@ -218,12 +230,37 @@ def _restore_all(jobs: list[Job], bench: Any) -> list[str]:
         kept = [level for level in job.run.levels() if level.has("weights.safetensors")]
         if job.plan is None or job.run.seed != first or not kept or job.run.state() != "done":
             continue
+        if "shape" in kept[-1].size():
+            continue  # a student is another network: it has no parts to exchange with the dense one
         try:
-            restoration.restore(job.run, kept[-1].sparsity, bench)
-            print(f"{job.name}: restored part by part at {kept[-1].sparsity:g}", flush=True)
+            restoration.restore(job.run, kept[-1].path.name, bench)
+            print(f"{job.name}: restored part by part at {kept[-1].sparsity:.4g}", flush=True)
         except Exception as error:
             failed.append(f"{job.name}: restoration: {error}")
     return failed
+
+
+@app.command("import")
+@guarded
+def import_pair(
+    study_file: StudyFile,
+    dense: Annotated[Path, typer.Option("--dense", help="Folder of the fine-tuned dense model.")],
+    pruned: Annotated[Path, typer.Option("--pruned", help="Folder of the model pruned from it.")],
+    name: Annotated[str, typer.Option("--name", help="The method's name in tables and paths.")] = "imported",
+    store: Store = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with interrupted runs.")] = False,
+    measure: Annotated[bool, typer.Option(help="Compute derived measures afterwards.")] = True,
+    debug: Debug = False,
+) -> None:
+    """Bring in a dense and a pruned model made elsewhere as a finished method; STUDY.toml says task and languages."""
+    from engine import config
+
+    _quiet()
+    from engine.imported import complete
+
+    text = complete(study_file, dense, pruned, name)
+    study = config.parse(text, study_file.resolve().parent, str(study_file))
+    _foreground(study, text, record.store_path(store), resume, measure)
 
 
 @app.command(hidden=True)
@@ -417,27 +454,42 @@ def _row(row: Any) -> dict[str, Any]:
 def export(
     name: RunName,
     to: Annotated[Path, typer.Option("--to", help="A new folder.")],
-    level: Annotated[float, typer.Option("--level", help="Sparsity of the level.")],
+    level: Annotated[str, typer.Option("--level", help="Its sparsity, or its folder such as strength-4 or size-0.1.")],
     store: Store = None,
-    compact: Annotated[bool, typer.Option("--compact", help="Structured models only.")] = False,
+    compact: Annotated[bool, typer.Option("--compact", help="Cut out removed heads and neurons.")] = False,
     debug: Debug = False,
 ) -> None:
     """Write a level as a Hugging Face folder with masks and a model card."""
-    from engine.config import ConfigError
-
-    where = record.store_path(store)
-    run = record.find_run(where, name)
-    if compact:
-        raise ConfigError([f"compact: needs a structured method (heads, neurons); {run.method} removes single weights"])
-    study = _stored(where, run.study)
-    from engine.export import export as write
-    from engine.export import find_level
-
-    find_level(run, level)
+    run = record.find_run(record.store_path(store), name)
     _quiet()
-    from engine.workbench import Workbench
+    from engine.export import export as write
 
-    write(run, level, to, Workbench.open(study), (where / run.study / "study.toml").read_text(encoding="utf-8"))
+    print(f"written to {to}: {write(run, level, to, compact) / 1e6:.1f} MB")
+
+
+@app.command()
+@guarded
+def vocabulary(
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="bundled, a hub id or a folder with safetensors.")],
+    more: Annotated[list[Path] | None, typer.Argument(hidden=True)] = None,
+    text: Annotated[
+        list[Path] | None, typer.Option("--text", help="One or more files; .csv, .tsv, .jsonl and .parquet are tables.")
+    ] = None,
+    to: Annotated[Path, typer.Option("--to", help="A new folder.")] = ...,  # type: ignore[assignment]
+    column: Annotated[list[str] | None, typer.Option("--column", help="Column of tables; may be repeated.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Keep the embedding rows and tokenizer pieces that the given texts use."""
+    _quiet()
+    from engine.vocabulary import prune
+
+    found = prune(name, [*(text or []), *(more or [])], column or [], to)
+    why = ", ".join(f"{reason} {count:,}" for reason, count in found.reasons.items())
+    print(f"{found.texts:,} texts; their token ids map one to one")
+    print(f"rows {found.rows_before:,} -> {found.rows_after:,} ({why})")
+    print(
+        f"weight files {found.files_before / 1e6:.1f} MB -> {found.files_after / 1e6:.1f} MB: {found.bytes_saved / 1e6:.1f} MB saved"
+    )
     print(f"written to {to}")
 
 
@@ -445,7 +497,7 @@ def export(
 @guarded
 def restore(
     name: RunName,
-    level: Annotated[float, typer.Option("--level", help="Sparsity of the level; its weights must be kept.")],
+    level: Annotated[str, typer.Option("--level", help="Its sparsity, or its folder such as strength-4.")],
     store: Store = None,
     items: Annotated[int | None, typer.Option("--items", help="Most items per language; default 64.", min=1)] = None,
     measure: Annotated[bool, typer.Option(help="Compute intervals afterwards.")] = True,

@@ -5,16 +5,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from engine import recipes
 from engine.config import ENDINGS, TASK_TYPES, CalibrationSection, MethodSection, TaskSection, TrainSection, validate
+from engine.criteria import CRITERIA
+from engine.objectives import OBJECTIVES
+from engine.plan import Plan, resolve
+from engine.recipes import CONTROLS
 from engine.tasks import TASKS
 
 # A method may change how it trains, not how much: every arm costs the same (M§4.7).
 SHARED = {"epochs", "retrain_epochs", "batch_size", "freeze_embeddings", "evaluations"}
+NUMBERS = ("regression",)  # task types whose head gives one number
+PROBED = ("sequence", "pair")  # task types with one label per example, which a linear probe can learn
 FILE_KEYS = ("type", "train", "validation", "test", "dataset", "config", "revision", "split", "columns", "format")
 
 
@@ -23,11 +29,23 @@ def meaning(sections: dict[str, Any], base: Path) -> list[str]:
     problems: list[str] = []
     if "task" in sections:
         problems += task_problems(sections["task"], base)
-        problems += _language_problems(sections)
+        problems += _language_problems(sections, base)
     if "model" in sections:
         problems += _model_problems(sections["model"].name, base)
-    if "probing" in sections and sections["probing"].tasks:
-        problems.append(f"probing.tasks: must be empty in this version; got {sections['probing'].tasks}")
+        problems += [
+            line.replace("model.name", f"method[{index}].checkpoint").replace(
+                "bundled, a hub id or a folder", "a folder"
+            )
+            for index, method in enumerate(sections.get("method", ()))
+            if method.checkpoint is not None
+            for line in _model_problems(method.checkpoint, base)
+        ]
+        if any(method.checkpoint for method in sections.get("method", ())) and sections["model"].head == "new":
+            problems.append(
+                "model.head: must be 'keep' with a method that has a checkpoint, whose head is its own; got 'new'"
+            )
+    if "probing" in sections:
+        problems += _probing_problems(sections["probing"].tasks, base)
     if (
         "train" in sections
         and "model" in sections
@@ -36,7 +54,7 @@ def meaning(sections: dict[str, Any], base: Path) -> list[str]:
     ):
         problems.append("train.epochs: must be at least 1 with model.head = 'new', whose head is untrained; got 0")
     if "method" in sections:
-        problems += _method_problems(sections["method"], sections)
+        problems += _method_problems(sections["method"], sections, base)
     return problems
 
 
@@ -65,7 +83,10 @@ def _row_problems(task: TaskSection) -> list[str]:
         return [f"task.name: must be one of {', '.join(TASKS)}, custom; got {task.name!r}"]
     given = [key for key in FILE_KEYS if key in task.model_fields_set]
     problems = [f"task.{key}: must be left out for the row {task.name!r}: only a custom task has it" for key in given]
-    known = TASKS[task.name].languages
+    row = TASKS[task.name]
+    if not row.bundled and not row.dataset:
+        problems.append(f"task.name: {task.name} has no set that the hub's client reads; {row.recipe}")
+    known = row.languages
     for key in ("source_languages", "languages"):
         if unknown := [code for code in getattr(task, key) or () if code not in known]:
             problems.append(f"task.{key}: must be among {', '.join(known)}; got {', '.join(unknown)}")
@@ -73,10 +94,41 @@ def _row_problems(task: TaskSection) -> list[str]:
 
 
 def paths(task: TaskSection, split: str, language: str, base: Path) -> list[Path]:
-    """The files of a split in one language; none where the study names none."""
+    """The files of a split in one language; none where the study names none. A folder stands for its files."""
     given = getattr(task, split, None)
     names = [given] if isinstance(given, str) else given or []
-    return [base / Path(name.replace("{language}", language)).expanduser() for name in names]
+    found = [base / Path(name.replace("{language}", language)).expanduser() for name in names]
+    bare = ["{language}" not in name for name in names]
+    return [
+        file
+        for path, whole in zip(found, bare, strict=True)
+        for file in (_in_folder(path, task, split, language if whole else "") if path.is_dir() else [path])
+    ]
+
+
+SPLIT_NAMES = {"train": {"train"}, "validation": {"validation", "valid", "val", "dev"}, "test": {"test"}}
+
+
+def _in_folder(folder: Path, task: TaskSection, split: str, language: str) -> list[Path]:
+    """The data files of a folder whose names hold the language (a part between `.` or `_`), and the split where any does.
+
+    No language is asked for where the path itself holds it, where a column says it, or where only one is read and no
+    file is named after it.
+    """
+    parts = {
+        path: set(re.split(r"[._]", path.stem.casefold()))
+        for path in sorted(folder.iterdir())
+        if path.is_file()
+        and (task.format != "auto" or path.suffix.lower() in ENDINGS)
+        and not path.name.upper().startswith(("README", "LICENSE", "."))
+    }
+    if language and "language" not in task.columns:
+        own = {path: names for path, names in parts.items() if language.casefold() in names}
+        parts = own if own or len(split_languages(task, split)) > 1 else parts
+    known = set().union(*SPLIT_NAMES.values())
+    if any(names & known for names in parts.values()):
+        parts = {path: names for path, names in parts.items() if names & SPLIT_NAMES.get(split, {split})}
+    return list(parts)
 
 
 def split_languages(task: TaskSection, split: str) -> list[str]:
@@ -89,9 +141,22 @@ def _file_problems(task: TaskSection, base: Path) -> Iterator[str]:
         given = getattr(task, split)
         names = [given] if isinstance(given, str) else given or []
         languages = split_languages(task, split)
-        if len(languages) > 1 and names and not any("{language}" in name for name in names):
-            yield f"task.{split}: must hold {{language}}, because {len(languages)} languages are read; got {given!r}"
+        folders = any((base / Path(name).expanduser()).is_dir() for name in names)
+        if (
+            len(languages) > 1
+            and names
+            and not folders
+            and "language" not in task.columns
+            and not any("{language}" in name for name in names)
+        ):
+            yield (
+                f"task.{split}: must hold {{language}}, or task.columns must name the column of the language, because "
+                f"{len(languages)} languages are read; got {given!r}"
+            )
             continue
+        for code in languages if names else ():
+            if not paths(task, split, code, base):
+                yield f"task.{split}: the folder must hold a file for {code}, with the language between dots or underscores in its name; got {given!r}"
         for path in dict.fromkeys(path for code in languages for path in paths(task, split, code, base)):
             if not path.is_file():
                 yield f"task.{split}: must be a file; got {path}, which is not there"
@@ -106,7 +171,7 @@ def languages_of(task: TaskSection) -> tuple[list[str], list[str]]:
     return sources, list(task.languages or (row.languages if row else ()))
 
 
-def _language_problems(sections: dict[str, Any]) -> Iterator[str]:
+def _language_problems(sections: dict[str, Any], base: Path) -> Iterator[str]:
     sources, languages = languages_of(sections["task"])
     if not languages:
         return
@@ -119,13 +184,32 @@ def _language_problems(sections: dict[str, Any]) -> Iterator[str]:
     if unknown := [code for code in probe if code not in languages]:
         yield f"probe.languages: must be among {', '.join(languages)}; got {', '.join(unknown)}"
     if "calibration" in sections:
-        yield from _calibration_problems(sections["calibration"], sources, "calibration")
+        yield from _calibration_problems(sections["calibration"], sections["task"], base, "calibration")
 
 
-def _calibration_problems(calibration: CalibrationSection, sources: list[str], key: str) -> Iterator[str]:
-    # Calibration reads train examples, and a local study has those in its source languages only.
-    if unknown := [code for code in calibration.languages or [] if code not in sources]:
-        yield f"{key}.languages: must be among the source languages {', '.join(sources)}; got {', '.join(unknown)}"
+def _calibration_problems(calibration: CalibrationSection, task: TaskSection, base: Path, key: str) -> Iterator[str]:
+    """Calibration reads train examples: of a language that is not trained on, it needs a training file all the same."""
+    sources, _ = languages_of(task)
+    for code in (code for code in calibration.languages or () if code not in sources):
+        if task.name in TASKS:
+            if code not in TASKS[task.name].languages:
+                yield f"{key}.languages: must be among {', '.join(TASKS[task.name].languages)}; got {code!r}"
+        elif task.dataset is None and "{language}" not in str(task.train) and "language" not in task.columns:
+            yield f"{key}.languages: must be among the source languages {', '.join(sources)}, unless task.train holds {{language}}; got {code!r}"
+        else:
+            for path in paths(task, "train", code, base):
+                if not path.is_file():
+                    yield f"{key}.languages: {code!r} must have a training file; {path} is not there"
+
+
+def _probing_problems(tasks: list[str], base: Path) -> Iterator[str]:
+    for name in tasks:
+        if name.endswith(".toml"):
+            if not (base / name).is_file():
+                yield f"probing.tasks: must be a study file; got {name}, which is not there"
+        elif name not in TASKS or TASKS[name].type not in PROBED:
+            able = [row.name for row in TASKS.values() if row.type in PROBED]
+            yield f"probing.tasks: must be among {', '.join(able)} or a study file; got {name!r}"
 
 
 def _model_problems(name: str, base: Path) -> list[str]:
@@ -145,16 +229,20 @@ def _model_problems(name: str, base: Path) -> list[str]:
     return []
 
 
-def _method_problems(methods: list[MethodSection], sections: dict[str, Any]) -> list[str]:
+def _method_problems(methods: list[MethodSection], sections: dict[str, Any], base: Path) -> list[str]:
     problems: list[str] = []
     pruning = 0
     for index, method in enumerate(methods):
         key = f"method[{index}]"
-        plan, found = recipes.resolve(method, key)
+        plan, found = resolve(method, key)
         problems += found
+        if plan and "train" in sections:
+            problems += _budget_problems(plan, sections["train"], key)
         pruning += plan is not None or bool(found)
-        problems += _override_problems(method, key, sections)
-        if method.label in recipes.CONTROLS and method.recipe != method.label:
+        problems += _override_problems(method, key, sections, base)
+        if plan and "task" in sections:
+            problems += _divergence_problems(plan, sections["task"], key)
+        if method.label in CONTROLS and method.recipe != method.label:
             problems.append(f"{key}.name: must not be {method.label!r}, which every study has")
     labels = [method.label for method in methods]
     for label in dict.fromkeys(labels):
@@ -167,7 +255,28 @@ def _method_problems(methods: list[MethodSection], sections: dict[str, Any]) -> 
     return problems
 
 
-def _override_problems(method: MethodSection, key: str, sections: dict[str, Any]) -> list[str]:
+def _budget_problems(plan: Plan, train: TrainSection, key: str) -> Iterator[str]:
+    """What scores or learns while it trains needs updates to do it in."""
+    criterion = CRITERIA[plan.criterion.name]
+    if plan.axis != "sizes" and "training" in criterion.needs and not plan.epochs(1, train):
+        yield (
+            f"{key}.criterion.name: must not need training with train.retrain_epochs = 0, which only prunes; "
+            f"got {plan.criterion.name!r}"
+        )
+
+
+def _divergence_problems(plan: Plan, task: TaskSection, key: str) -> Iterator[str]:
+    """A divergence needs classes: what predicts a number distils by squared error (M§4)."""
+    kind = TASKS[task.name].type if task.name in TASKS else task.type
+    if kind in NUMBERS and OBJECTIVES[plan.objective.name].options.get("divergence"):
+        able = [name for name, row in OBJECTIVES.items() if not row.options.get("divergence")]
+        yield (
+            f"{key}.objective.name: must be one of {', '.join(able)} for a {kind} task, whose predictions are numbers and not classes; "
+            f"got {plan.objective.name!r}"
+        )
+
+
+def _override_problems(method: MethodSection, key: str, sections: dict[str, Any], base: Path) -> list[str]:
     problems: list[str] = []
     if fixed := sorted(set(method.train) & SHARED):
         problems.append(
@@ -178,5 +287,5 @@ def _override_problems(method: MethodSection, key: str, sections: dict[str, Any]
     if method.calibration:
         value = validate(CalibrationSection, method.calibration, f"{key}.calibration", problems)
         if value and "task" in sections:
-            problems += _calibration_problems(value, languages_of(sections["task"])[0], f"{key}.calibration")
+            problems += _calibration_problems(value, sections["task"], base, f"{key}.calibration")
     return problems

@@ -15,9 +15,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-TASK_TYPES = ("sequence", "pair")
-FORMATS = ("auto", "csv", "tsv", "jsonl", "parquet")
-ENDINGS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".parquet": "parquet"}
+TASK_TYPES = ("sequence", "pair", "choice", "regression", "token", "joint", "qa", "ranking", "generation")
+FORMATS = ("auto", "csv", "tsv", "jsonl", "parquet", "conll")
+ENDINGS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".parquet": "parquet"} | dict.fromkeys(
+    (".conll", ".conllu", ".iob2"), "conll"
+)
 SPLITS = ("train", "validation", "test")
 
 
@@ -74,9 +76,13 @@ class TaskSection(Section):
     type: str | None = Field(default=None, description=f"Task type of a custom task: {', '.join(TASK_TYPES)}.")
     source_languages: list[str] | None = Field(default=None, min_length=1, description="Languages trained on.")
     languages: list[str] | None = Field(default=None, min_length=1, description="Languages evaluated.")
-    train: str | list[str] | None = Field(default=None, description="File(s); {language} may stand in the path.")
+    train: str | list[str] | None = Field(
+        default=None, description="File(s) or folder; {language} may stand in the path."
+    )
     validation: str | list[str] | None = Field(default=None, description="Missing: a seeded 10% of train.")
-    test: str | list[str] | None = Field(default=None, description="File(s); {language} may stand in the path.")
+    test: str | list[str] | None = Field(
+        default=None, description="File(s) or folder; {language} may stand in the path."
+    )
     format: Literal[FORMATS] = Field(default="auto", description="auto goes by the file's ending.")  # type: ignore[valid-type]
     dataset: str | None = Field(default=None, description="Hub dataset, owner/name.")
     config: str | None = Field(default=None, description="Hub configuration; {language} may stand in it.")
@@ -140,16 +146,27 @@ class MethodSection(Section):
     calibration: dict[str, Any] = Field(default={}, description="Overrides of [calibration].")
     train: dict[str, Any] = Field(default={}, description="Overrides of [train].")
     allocation: str | None = Field(default=None, description="How a level is shared between matrices.")
-    granularity: str | None = Field(default=None, description="unstructured, or N:M.")
-    start: Literal["dense", "pretrained"] | None = None
-    path: Literal["iterative", "independent"] | None = None
+    granularity: str | None = Field(
+        default=None, description="unstructured, structured (heads and neurons), heads, neurons, or N:M."
+    )
+    start: Literal["dense", "pretrained"] | None = Field(
+        default=None, description="The fine-tuned model or the pretrained checkpoint; every level costs the same."
+    )
+    path: Literal["iterative", "independent"] | None = Field(
+        default=None, description="All levels in one training, or one training per level."
+    )
     include: list[str] = Field(default=[], description="Patterns of the matrices to prune; default: all.")
     exclude: list[str] = Field(default=[], description="Patterns of the matrices to leave alone.")
     floors: dict[str, Fraction] = Field(default={}, description="Pattern = least sparsity.")
     ceilings: dict[str, Fraction] = Field(default={}, description="Pattern = most sparsity.")
-    strength: list[float] = Field(default=[], description="Axis of soft_movement and l0.")
-    sizes: list[float] = Field(default=[], description="Axis of small and distill.")
+    strength: list[Annotated[float, Field(ge=0)]] = Field(
+        default=[], description="Axis of soft_movement and l0, ascending: the weight of the sparsity penalty."
+    )
+    sizes: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
+        default=[], description="Axis of small and distill, descending: the fraction of the prunable parameters."
+    )
     keep_weights: list[float] | None = Field(default=None, description="Levels whose weights stay on disk.")
+    checkpoint: str | None = Field(default=None, description="Folder of a model pruned elsewhere, for imported.")
 
     @property
     def label(self) -> str:
@@ -172,6 +189,20 @@ class MethodSection(Section):
         if any(round(later, 4) <= round(earlier, 4) for earlier, later in pairwise(levels)):
             raise ValueError("must be ascending, by at least 0.0001")
         return levels
+
+    @field_validator("strength")
+    @classmethod
+    def _rising(cls, strength: list[float]) -> list[float]:
+        if any(later <= earlier for earlier, later in pairwise(strength)):
+            raise ValueError("must be ascending")
+        return strength
+
+    @field_validator("sizes")
+    @classmethod
+    def _shrinking(cls, sizes: list[float]) -> list[float]:
+        if any(later >= earlier for earlier, later in pairwise(sizes)):
+            raise ValueError("must be descending, like the sparsities of the other arms ascend")
+        return sizes
 
 
 class Study(Section):

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine.arms import KEEP_BYTES
 from engine.config import Study
 from engine.model import blocks, inputs, matrices
-from engine.runner import KEEP_BYTES, jobs, longest_arm
+from engine.plan import Plan, longest_arm, plans
+from engine.runner import jobs
 from engine.trainer import learning_cost, updates
 from engine.workbench import Workbench
 
@@ -73,7 +75,7 @@ def _measure(model: nn.Module, bench: Workbench) -> tuple[float, float]:
     """(seconds per update, seconds per evaluated example), medians over a few after one to warm up."""
     import torch
 
-    settings = bench.settings(None, {})
+    settings = bench.settings({}, 1)
     generator = np.random.default_rng(0)
     count = min(settings.batch_size, len(bench.train))
     times = []
@@ -89,12 +91,14 @@ def _measure(model: nn.Module, bench: Workbench) -> tuple[float, float]:
 
 def _work(study: Study, bench: Workbench, store: Path) -> tuple[int, int]:
     """(updates, evaluated levels) of all runs."""
-    dense = updates(len(bench.train), bench.settings(None, {}, dense=True))
-    cycle = updates(len(bench.train), bench.settings(None, {}))
-    total, levels = dense + longest_arm(study) * cycle, 1 + longest_arm(study)
-    for method in study.method:
-        total += len(method.levels) * updates(len(bench.train), bench.settings(None, method.train))
-        levels += len(method.levels)
+    train, examples = study.train, len(bench.train)
+    epochs = train.epochs + longest_arm(study) * train.retrain_epochs
+    levels = 1 + longest_arm(study)
+    for _, plan in plans(study):
+        epochs += sum(plan.epochs(number, train) for number in range(1, len(plan.values) + 1))
+        epochs += train.epochs if plan.objective.parameters.get("before_mask") else 0
+        levels += len(plan.values)
+    total = updates(examples, bench.settings({}, epochs))
     return total * len(study.study.seeds), levels * len(study.study.seeds)
 
 
@@ -118,12 +122,12 @@ def _disk(
 ) -> int:
     """Bytes of all run folders: weights that are kept, masks, activations in half precision, rows."""
     states = probe_rows * (len(blocks(model)) + 1) * model.config.hidden_size * 2 * 2
-    kept = sum(_kept_levels(method.levels, method.keep_weights, parameters) for method in study.method) + 1
+    kept = sum(_kept_levels(plan, parameters) for _, plan in plans(study)) + 1
     weights = 4 * parameters * kept * len(study.study.seeds)
     return int(levels * (states + prunable / 8 + test_rows * ROW_BYTES) + weights + 16 * parameters)
 
 
-def _kept_levels(levels: list[float], keep: list[float] | None, parameters: int) -> int:
-    if keep is not None:
-        return len(keep)
-    return len(levels) if 4 * parameters * len(levels) <= KEEP_BYTES else 1
+def _kept_levels(plan: Plan, parameters: int) -> int:
+    if plan.keep_weights is not None:
+        return len(plan.keep_weights)
+    return len(plan.values) if 4 * parameters * len(plan.values) <= KEEP_BYTES else 1

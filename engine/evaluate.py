@@ -1,4 +1,4 @@
-"""Model and examples → per-example rows: what every number about degradation is computed from."""
+"""Model and examples → per-item rows: what every number about degradation is computed from."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from engine import metrics
 from engine.data import Encoded, TaskData, evaluation_batches
-from engine.model import inputs
+from engine.tasks.batches import Ragged
 from engine.tasks.types import Scored, TaskType
 
 if TYPE_CHECKING:
@@ -16,34 +17,71 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def logits_of(model: nn.Module, encoded: Encoded, handle: Accelerator) -> np.ndarray:
-    """Logits of all examples `N×C` in float32 and in the order given; batches are cut by length over all languages."""
+def outputs_of(model: nn.Module, kind: TaskType, encoded: Encoded, handle: Accelerator) -> Ragged:
+    """The type's outputs of all items, in the order given; batches are cut by length over all languages."""
     import torch
 
-    model.eval()
-    found: np.ndarray | None = None
-    with torch.no_grad(), handle.autocast():
-        for rows in evaluation_batches(encoded.lengths()):
-            out = model(**inputs(encoded.batch(rows, handle.device))).logits.float().cpu().numpy()
-            if found is None:
-                found = np.empty((len(encoded), *out.shape[1:]), dtype=np.float32)
-            found[rows] = out
-    if found is None:
+    if not len(encoded):
         raise ValueError("encoded: must have at least one example; got none")
-    return found
+    model.eval()
+    values, counts, order = [], [], []
+    with torch.no_grad(), handle.autocast():
+        for items in evaluation_batches(encoded.lengths(), rows=encoded.counts):
+            found = kind.outputs(model, encoded.batch(items, handle.device))
+            values.append(found.values.float().cpu().numpy())
+            counts.append(found.counts.cpu().numpy())
+            order.append(items)
+    return Ragged.of(values, counts, np.concatenate(order))
 
 
-def score(model: nn.Module, kind: TaskType, encoded: Encoded, labels: tuple[str, ...], handle: Accelerator) -> Scored:
-    """Score all examples."""
-    return kind.score(logits_of(model, encoded, handle), encoded.targets, labels)
+def score(
+    model: nn.Module,
+    kind: TaskType,
+    frame: pd.DataFrame,
+    encoded: Encoded,
+    labels: tuple[str, ...],
+    handle: Accelerator,
+) -> Scored:
+    """Score all items of a frame and its encoding."""
+    return kind.score(outputs_of(model, kind, encoded, handle), frame, encoded, labels)
+
+
+def value(kind: TaskType, stats: np.ndarray | pd.Series) -> float:
+    """The type's headline metric over items; 0 where it is undefined (the correlation of a constant prediction)."""
+    rows = np.stack(list(stats))
+    return float(np.nan_to_num(metrics.FUNCTIONS[kind.metric](rows), nan=0.0))
 
 
 def predictions(scored: Scored, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(`predictions`, `details`): one row per item, in the order of `frame` (language, split, id, text, [pair])."""
-    keys = frame[["language", "split", "id"]].reset_index(drop=True)
+    """(`predictions`, `details`): one row per scored item, in the order of `frame` (language, split, id, the texts)."""
+    part = frame if scored.rows is None else frame.iloc[scored.rows]
+    keys = part[["language", "split", "id"]].reset_index(drop=True)
+    keys = keys if scored.ids is None else keys.assign(id=scored.ids)
     rows = keys.assign(group_id=keys["id"], score=scored.score, margin=scored.margin, stats=list(scored.stats))
-    texts: dict[str, Any] = {column: frame[column].to_numpy() for column in ("text", "pair") if column in frame}
-    return rows, keys.assign(**scored.details, **texts)
+    texts = {column: part[column].map(_cell).to_numpy() for column in TEXTS if column in part}
+    return rows, keys.assign(
+        **scored.details, **{name: cells for name, cells in texts.items() if name not in scored.details}
+    )
+
+
+# Columns of the frame that are shown beside a prediction.
+TEXTS = (
+    "text",
+    "pair",
+    "tokens",
+    "question",
+    "context",
+    "query",
+    "choice1",
+    "choice2",
+    "choice3",
+    "choice4",
+    "choice5",
+)
+
+
+def _cell(cell: Any) -> Any:
+    return list(cell) if isinstance(cell, tuple) else cell
 
 
 def test_frame(data: TaskData) -> pd.DataFrame:

@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 
 from engine.data import Encoded, evaluation_batches
-from engine.model import inputs, pool, states
+from engine.model import inputs, states
+from engine.tasks.batches import Ragged
+from engine.tasks.types import TaskType
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -20,32 +22,38 @@ HALF_MAX = float(np.finfo(np.float16).max)
 
 
 def activations(
-    model: nn.Module, encoded: Encoded, poolings: tuple[str, ...], handle: Accelerator
+    model: nn.Module,
+    kind: TaskType,
+    encoded: Encoded,
+    poolings: tuple[str, ...],
+    handle: Accelerator,
+    last_only: bool = False,
 ) -> tuple[dict[str, np.ndarray], int]:
     """Pooled states per pooling, `N × L+1 × D` float16 (layer 0 is the embedding output), and how many values were cut.
 
-    Computed in float32 without autocast: bfloat16 rounding would itself lower the similarity of equal states.
+    N counts the rows that the type pools to: items, or the probed words; `last_only` gives the last layer alone,
+    N × 1 × D. Computed in float32 without autocast: bfloat16 rounding would itself lower the similarity of equal
+    states.
     """
     import torch
 
-    found: dict[str, np.ndarray] = {}
+    found: dict[str, list[np.ndarray]] = {how: [] for how in poolings}
+    counts: list[np.ndarray] = []
+    batches = evaluation_batches(encoded.lengths(), rows=encoded.counts)
     cut = 0
     model.eval()
-    with torch.no_grad(), states(model) as collected:
-        for rows in evaluation_batches(encoded.lengths()):
-            batch = encoded.batch(rows, handle.device)
+    with torch.no_grad(), states(model, last_only) as collected:
+        for items in batches:
+            batch = encoded.batch(items, handle.device)
             model(**inputs(batch))
-            for how in poolings:
-                pooled = (
-                    torch.stack([pool(hidden, batch["attention_mask"], how) for hidden in collected], dim=1)
-                    .float()
-                    .cpu()
-                    .numpy()
-                )
+            for how, chunks in found.items():
+                layers = [kind.pooled(hidden, batch, how) for hidden in collected]
+                pooled = torch.stack([layer.values for layer in layers], dim=1).float().cpu().numpy()
                 cut += int((np.abs(pooled) > HALF_MAX).sum())
-                target = found.setdefault(how, np.empty((len(encoded), *pooled.shape[1:]), dtype=np.float16))
-                target[rows] = np.clip(pooled, -HALF_MAX, HALF_MAX)
-    return found, cut
+                chunks.append(np.clip(pooled, -HALF_MAX, HALF_MAX).astype(np.float16))
+            counts.append(layers[0].counts.cpu().numpy())
+    order = np.concatenate(batches)
+    return {how: Ragged.of(chunks, counts, order).values for how, chunks in found.items()}, cut
 
 
 def by_language(found: dict[str, np.ndarray], frame: pd.DataFrame) -> dict[str, np.ndarray]:

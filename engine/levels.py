@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -10,14 +10,16 @@ import pandas as pd
 from engine import evaluate, extract
 from engine.masked import Masked
 from engine.model import matrices
+from engine.probing import probing_frame
 from engine.record import Level, write_json
-from engine.size import latency_ms, size
+from engine.size import compacted, latency_ms, size
+from engine.structured import shape_of
 from engine.weights import summary
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from engine.runner import Context
+    from engine.context import Context
 
 
 def write_level(
@@ -28,18 +30,27 @@ def write_level(
     reference: dict[str, np.ndarray] | None,
     updates_done: int,
     keep: bool,
+    dense: dict[str, Any] | None = None,
 ) -> None:
-    """Everything that is measured on a finished level; `size.json` last."""
+    """Everything that is measured on a finished level; `size.json` last.
+
+    `reference` and `dense` are the dense model's matrices and sizes, which cosines and sparsities refer to.
+    """
     bench = context.bench
-    context.beat(context.done_before, f"evaluating {level.sparsity:.0%}", force=True)
+    context.beat(context.done_before, f"evaluating {level.path.name}", force=True)
+    arrays = masked.arrays()
+    removed = sum(int(array.size - array.sum()) for array in arrays.values())
+    facts = size(model, matrices(model), removed, dense)
+    facts |= {"updates": updates_done, "requested_sparsity": level.sparsity if level.asked else None}
     frame, encoded = bench.test
-    scored = evaluate.score(model, bench.data.type, encoded, bench.data.labels, bench.handle)
+    scored = evaluate.score(model, bench.data.type, frame, encoded, bench.data.labels, bench.handle)
     rows, details = evaluate.predictions(scored, frame)
     level.write_frame("predictions", rows)
     level.write_frame("details", details)
-    _log_scores(context, level, rows)
+    _log_scores(context, level.sparsity if level.asked else facts["sparsity_prunable"], rows)
     _write_activations(context, level, model)
-    arrays = masked.arrays()
+    if bench.study.probing.tasks:
+        level.write_frame("probing", probing_frame(bench, model))
     if arrays:
         level.write_masks(arrays)
     weights = {matrix.name: (matrix, matrix.weight_OI().float().cpu().numpy()) for matrix in masked.matrices}
@@ -48,13 +59,8 @@ def write_level(
         level.write_arrays(
             "weights", {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
         )
-    removed = sum(int(array.size - array.sum()) for array in arrays.values())
-    facts = size(model, matrices(model), removed)
-    facts |= {
-        "updates": updates_done,
-        "requested_sparsity": level.sparsity,
-        "latency_ms_batch32": latency_ms(model, encoded, bench.handle),
-    }
+    facts["latency_ms_batch32"] = latency_ms(model, encoded, bench.handle)
+    facts |= _smaller(context, model, facts, dense)
     facts |= {
         "bytes_weights": level_bytes(level, "weights.safetensors"),
         "bytes_masks": level_bytes(level, "masks.safetensors"),
@@ -63,21 +69,31 @@ def write_level(
     context.run.say(f"level {level.path.name}: measured sparsity {facts['sparsity_prunable']:.4f}")
 
 
+def _smaller(context: Context, model: nn.Module, facts: dict[str, Any], dense: dict[str, Any] | None) -> dict[str, Any]:
+    """The shape of a student, which its weights need to be loaded; size and speed of a structured level cut down."""
+    plan, bench = context.job.plan, context.bench
+    if dense and facts["prunable_parameters"] < dense["prunable_parameters"]:
+        return {"shape": shape_of(model)}
+    if plan is None or not plan.kinds:
+        return {}
+    return compacted(model, matrices(model), bench.test[1], bench.handle)
+
+
 def level_bytes(level: Level, name: str) -> int:
     """Bytes of a file of a level, 0 where it is not kept."""
     return (level.path / name).stat().st_size if level.has(name) else 0
 
 
-def _log_scores(context: Context, level: Level, rows: pd.DataFrame) -> None:
+def _log_scores(context: Context, sparsity: float, rows: pd.DataFrame) -> None:
     """One line per language and split, for the live curves."""
     for (split, language), group in rows.groupby(["split", "language"], sort=False):
         context.log(
             "evaluation",
             0,
-            level=level.sparsity,
+            level=sparsity,
             split=split,
             language=language,
-            value=float(group["score"].mean()),
+            value=evaluate.value(context.bench.data.type, group["stats"]),
             n=len(group),
         )
 
@@ -86,8 +102,8 @@ def _write_activations(context: Context, level: Level, model: nn.Module) -> None
     bench = context.bench
     frame, encoded = bench.probe
     poolings = tuple(dict.fromkeys(("mean", bench.data.type.pooling)))
-    found, cut = extract.activations(model, encoded, poolings, bench.handle)
+    found, cut = extract.activations(model, bench.data.type, encoded, poolings, bench.handle)
     if cut:
         context.run.say(f"{cut} activations of level {level.path.name} were cut at the half-precision limit")
-    level.write_frame("probe", frame[["language", "id", "label"]].assign(word=-1))
+    level.write_frame("probe", frame)
     level.write_arrays("activations", extract.by_language(found, frame))

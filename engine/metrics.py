@@ -68,7 +68,7 @@ def unit_rows(name: str, x_ND: Floats) -> Floats:
 
 # Columns of `stats` by task type. A question's item counts as one predicted and one gold answer with its
 # word-overlap F1 as the match, so that the ratio of `f1` is the mean over items; BLEU's ten and chrF's eighteen
-# counts stand in sacrebleu's order.
+# counts stand in sacrebleu's order. After a token task's columns follow gold, predicted and matched words of every tag.
 CLASSES = ("correct", "gold", "predicted")
 SPANS = ("matched spans", "predicted spans", "gold spans")
 GENERATION = (
@@ -96,7 +96,7 @@ SCORES: dict[str, tuple[str, ...]] = {
     "pair": ("accuracy", "macro_f1", "matthews"),
     "choice": ("accuracy",),
     "regression": ("pearson", "spearman"),
-    "token": ("f1", "token_accuracy"),
+    "token": ("f1", "token_accuracy", "token_macro_f1"),
     "joint": ("accuracy", "macro_f1", "slot_f1"),
     "qa": ("f1", "em"),
     "ranking": ("ndcg",),
@@ -214,6 +214,20 @@ def token_accuracy(stats: ArrayLike, weights: ArrayLike | None = None) -> Any:
     return _out(_ratio(correct_B, tokens_B, np.nan), weights)
 
 
+def token_macro_f1(stats: ArrayLike, weights: ArrayLike | None = None) -> Any:
+    """Mean of the tags' F1 over the tags that occur in gold, as `macro_f1` is for classes of items.
+
+    From column 5 on every tag has three counts: gold, predicted and matched words.
+    """
+    stats_NK, weights_BN = _inputs(stats, weights, 8)
+    if (stats_NK.shape[1] - 5) % 3:
+        raise ValueError(f"stats: must have 5 + 3·tags columns for this score; got {stats_NK.shape[1]}")
+    totals_BT3 = (weights_BN @ stats_NK[:, 5:]).reshape(len(weights_BN), -1, 3)
+    gold_BT, predicted_BT, matched_BT = np.moveaxis(totals_BT3, -1, 0)
+    f1_BT = _ratio(2 * matched_BT, gold_BT + predicted_BT, 0.0)
+    return _out(_ratio((f1_BT * (gold_BT > 0)).sum(1), (gold_BT > 0).sum(1).astype(np.float64), np.nan), weights)
+
+
 def _weighted_correlation(x_BN: Floats, y_BN: Floats, weights_BN: Floats) -> Floats:
     share_BN = weights_BN / weights_BN.sum(1, keepdims=True)
     x_BN = x_BN - (share_BN * x_BN).sum(1, keepdims=True)
@@ -291,6 +305,7 @@ FUNCTIONS: dict[str, Score] = {
     "f1": f1,
     "slot_f1": slot_f1,
     "token_accuracy": token_accuracy,
+    "token_macro_f1": token_macro_f1,
     "em": em,
     "ndcg": ndcg,
     "pearson": pearson,
@@ -327,6 +342,9 @@ METRICS: Registry[Metric] = Registry(
              r"\frac{2\sum_i \mathrm{TP}_i}{\sum_i \mathrm{predicted}_i+\sum_i \mathrm{gold}_i}"),
         _row("token_accuracy", "Token accuracy", "The fraction of tokens with the right tag.", "standard",
              r"\frac{\sum_i \mathrm{correct}_i}{\sum_i T_i}"),
+        _row("token_macro_f1", "Macro F1 of tags", "The mean over the tags of their words' F1, so that rare tags count as "
+             "much as common ones.", "van Rijsbergen 1979",
+             r"\frac{1}{C}\sum_c \frac{2\,\mathrm{TP}_c}{2\,\mathrm{TP}_c+\mathrm{FP}_c+\mathrm{FN}_c}"),
         _row("em", "Exact match", "The fraction of questions whose normalised answer equals a reference answer.",
              "Rajpurkar et al. 2016", r"\frac{1}{N}\sum_i [\hat a_i \in A_i]"),
         _row("ndcg", "nDCG", "The discounted gain of the predicted order over that of the best order, mean over "

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,8 @@ from safetensors import SafetensorError
 
 from engine.config import ConfigError
 from engine.registry import Registry
+from engine.tasks.batches import inputs as inputs
+from engine.tasks.batches import pool as pool
 from engine.tasks.types import TaskType
 
 if TYPE_CHECKING:
@@ -29,8 +31,23 @@ ROBERTA_FAMILY = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert")
 
 
 @dataclass(frozen=True, slots=True)
+class Heads:
+    """What a block's attention must be told when it loses heads: paths relative to the block, the rest its attributes.
+
+    `size` holds the width of one head, `counts` the number of heads, `widths` their product. `further` names linear
+    maps, where a model has them, whose rows belong to heads although they are not prunable (DeBERTa's positions).
+    """
+
+    module: str
+    size: str
+    counts: tuple[str, ...]
+    widths: tuple[str, ...] = ()
+    further: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Architecture:
-    """One row: where the repeated blocks of a model type are, and its prunable maps by kind.
+    """One row: where the repeated blocks of a model type are, its prunable maps by kind, and its heads.
 
     `blocks` and the maps' paths are relative to the base model and to one block. `transposed` marks Conv1D, which
     stores I×O, `causal` models whose first token sees nothing else. `chains` names the maps whose units feed each other (for neighbour-aware criteria).
@@ -39,6 +56,7 @@ class Architecture:
     name: str
     blocks: str
     maps: Mapping[str, str]
+    heads: Heads
     transposed: bool = False
     causal: bool = False
     chains: tuple[tuple[str, str], ...] = field(default=(("value", "attention_output"), ("ffn_in", "ffn_out")))
@@ -72,17 +90,21 @@ _GPT2 = {
     "ffn_in": "mlp.c_fc",
     "ffn_out": "mlp.c_proj",
 }
+_BERT_HEADS = Heads("attention.self", "attention_head_size", ("num_attention_heads",), ("all_head_size",))
+_DEBERTA_HEADS = replace(_BERT_HEADS, further=("attention.self.pos_key_proj", "attention.self.pos_query_proj"))
+_DISTILBERT_HEADS = Heads("attention", "attention_head_size", ("n_heads",))
+_GPT2_HEADS = Heads("attn", "head_dim", ("num_heads",), ("split_size",))
 
 ARCHITECTURES: Registry[Architecture] = Registry(
     "architecture",
     (
-        Architecture("bert", "encoder.layer", _BERT),
-        Architecture("roberta", "encoder.layer", _BERT),
-        Architecture("xlm-roberta", "encoder.layer", _BERT),
-        Architecture("electra", "encoder.layer", _BERT),
-        Architecture("distilbert", "transformer.layer", _DISTILBERT),
-        Architecture("deberta-v2", "encoder.layer", _DEBERTA),
-        Architecture("gpt2", "h", _GPT2, transposed=True, causal=True, chains=(("ffn_in", "ffn_out"),)),
+        Architecture("bert", "encoder.layer", _BERT, _BERT_HEADS),
+        Architecture("roberta", "encoder.layer", _BERT, _BERT_HEADS),
+        Architecture("xlm-roberta", "encoder.layer", _BERT, _BERT_HEADS),
+        Architecture("electra", "encoder.layer", _BERT, _BERT_HEADS),
+        Architecture("distilbert", "transformer.layer", _DISTILBERT, _DISTILBERT_HEADS),
+        Architecture("deberta-v2", "encoder.layer", _DEBERTA, _DEBERTA_HEADS),
+        Architecture("gpt2", "h", _GPT2, _GPT2_HEADS, transposed=True, causal=True, chains=(("ffn_in", "ffn_out"),)),
     ),
 )
 
@@ -190,6 +212,26 @@ def _refuse_random_weights(model: nn.Module, loaded: Mapping[str, Any], path: st
                 f"{len(missing)} or has them in another shape, such as {', '.join(sorted(missing)[:3])}"
             ]
         )
+
+
+def load_masked_lm(path: str) -> nn.Module | None:
+    """The checkpoint under its own masked language-model head, in float32 and eval mode; None where it has none."""
+    import torch
+    from transformers import AutoModelForMaskedLM
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        model, loaded = AutoModelForMaskedLM.from_pretrained(
+            path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError):
+        return None
+    finally:
+        logging.set_verbosity(verbosity)
+    missing = [str(key) for key in loaded.get("missing_keys", ())]
+    return None if any("pooler" not in key and "position_ids" not in key for key in missing) else model.eval()
 
 
 def load_config(path: str) -> Any:
@@ -403,21 +445,3 @@ def states(model: nn.Module, last_only: bool = False) -> Iterator[list[Tensor]]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-def pool(hidden: Tensor, attention_mask: Tensor, how: str) -> Tensor:
-    """Pool `B×T×D` to `B×D`: `first` token, `last` real token, or `mean` over non-padding tokens (M§6)."""
-    import torch
-
-    if how == "first":
-        return hidden[:, 0]
-    if how == "last":
-        ends = attention_mask.sum(1) - 1
-        return hidden[torch.arange(len(hidden), device=hidden.device), ends]
-    weights = attention_mask.unsqueeze(-1).to(hidden.dtype)
-    return (hidden * weights).sum(1) / weights.sum(1)
-
-
-def inputs(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What the model's forward takes from a batch."""
-    return {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in batch}

@@ -1,32 +1,101 @@
-"""Data files and hub datasets as tables of strings. Nothing here knows what a column means."""
+"""Data files and hub datasets as tables. Nothing here knows what a column means.
+
+A cell is text, or a list or mapping where the source has one (JSONL, Parquet, CoNLL, hub). The index of a table is
+the row's number in its file. Files above `STREAM_BYTES` are read in pieces, and at most so many rows are kept, chosen
+by a hash of the id; `frame.attrs["rows"]` then says how many there were.
+"""
 
 from __future__ import annotations
 
+import codecs
+import csv
+import hashlib
 import json
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from engine.config import ENDINGS, ConfigError, TaskSection
+from engine.tasks import TASKS
+
+STREAM_BYTES = 256 * 2**20
+STREAM_ROWS = 1_000_000  # kept of a file above that size without a limit in the study
+CHUNK_ROWS = 65_536
+_COMMENT = re.compile(r"#\s*([\w.-]+(?: [\w.-]+)*)\s*[:=]\s*(.*)")
 
 
-def read_file(path: Path, form: str = "auto") -> pd.DataFrame:
-    """Read one local file as strings. TSV has no quoting, CSV is RFC 4180, JSONL one object per line, "NA" is text."""
+def read_file(path: Path, form: str = "auto", most: int | None = None, key: str = "id") -> pd.DataFrame:
+    """Read one local file. TSV has no quoting, CSV is RFC 4180, JSONL one object per line, "NA" is text.
+
+    `most` and `key` (the id's column) matter for large files only: how many rows to keep, and by what to choose them.
+    """
     kind = ENDINGS[path.suffix.lower()] if form == "auto" else form
     try:
-        frame = _READERS[kind](path)
-    except UnicodeDecodeError as error:
-        raise ConfigError([f"{path}: must be UTF-8; {error.reason} at byte {error.start}"]) from None
-    except (ValueError, OSError) as error:
+        if path.stat().st_size <= STREAM_BYTES:
+            return _joined(list(_CHUNKS[kind](path))).reset_index(drop=True)
+        return _kept(_CHUNKS[kind](path), most or STREAM_ROWS, key)
+    except (ValueError, OSError) as error:  # a UnicodeDecodeError is a ValueError, and Arrow's errors are too
+        if kind != "parquet" and (reason := _not_utf8(path)):
+            raise ConfigError([f"{path}: must be UTF-8; {reason}"]) from None
         raise ConfigError([f"{path}: must be a {kind} file; {' '.join(str(error).split())}"]) from None
-    return frame
 
 
-def _read_delimited(path: Path, delimiter: str, quoted: bool) -> pd.DataFrame:
+def _joined(chunks: list[pd.DataFrame]) -> pd.DataFrame:
+    if len(chunks) < 2:
+        return chunks[0] if chunks else pd.DataFrame()
+    frame = pd.concat(chunks)
+    return frame.where(frame.notna(), "") if len({tuple(chunk.columns) for chunk in chunks}) > 1 else frame
+
+
+def _kept(chunks: Iterator[pd.DataFrame], most: int, key: str) -> pd.DataFrame:
+    """The `most` rows of smallest hash of the id (of the row's number where there is none), in the file's order."""
+    kept, ranks, total = pd.DataFrame(), np.array([], dtype=np.uint64), 0
+    for chunk in chunks:
+        chunk.index = pd.RangeIndex(total, total + len(chunk))
+        total += len(chunk)
+        names = chunk[key] if key in chunk else pd.Series(chunk.index, index=chunk.index)
+        ranks = np.concatenate([ranks, np.array([rank_of(str(name)) for name in names], dtype=np.uint64)])
+        kept = _joined([kept, chunk]) if len(kept) else chunk
+        if len(kept) > most:
+            chosen = np.sort(np.argsort(ranks, kind="stable")[:most])
+            kept, ranks = kept.iloc[chosen], ranks[chosen]
+    kept.attrs["rows"] = total
+    return kept
+
+
+def rank_of(identity: str) -> int:
+    """The first eight bytes of the hash by which rows are chosen: the same choice in every language with the same ids."""
+    return int.from_bytes(hashlib.sha256(f"prunoscope/{identity}".encode()).digest()[:8], "big")
+
+
+def _not_utf8(path: Path) -> str:
+    """What is wrong with a file's encoding; "" where it is UTF-8."""
+    with path.open("rb") as handle:
+        start = handle.read(4)
+        for mark, name in ((codecs.BOM_UTF16_LE, "UTF-16"), (codecs.BOM_UTF16_BE, "UTF-16")):
+            if start.startswith(mark):
+                return f"it begins with the mark of {name}: save it as UTF-8"
+        handle.seek(0)
+        decoder, place = codecs.getincrementaldecoder("utf-8")(), 0
+        while block := handle.read(2**20):
+            before = len(decoder.getstate()[0])
+            try:
+                decoder.decode(block)
+            except UnicodeDecodeError as error:
+                return f"{error.reason} at byte {place - before + error.start}"
+            place += len(block)
+    return ""
+
+
+# -- formats -------------------------------------------------------------------------------------------------------
+
+
+def _delimited(path: Path, delimiter: str, quoted: bool) -> Iterator[pd.DataFrame]:
     """Strict reading by Arrow: a row with more or fewer cells than the header is an error, not a guess."""
-    import csv
-
     from pyarrow import csv as arrow
     from pyarrow import string
 
@@ -36,59 +105,147 @@ def _read_delimited(path: Path, delimiter: str, quoted: bool) -> pd.DataFrame:
         )
     if len(set(header)) != len(header) or not header:
         raise ValueError(f"the header must name every column once; got {header}")
-    table = arrow.read_csv(
-        path,
-        read_options=arrow.ReadOptions(encoding="utf8"),
-        parse_options=arrow.ParseOptions(
+    options = {
+        "read_options": arrow.ReadOptions(encoding="utf8"),
+        "parse_options": arrow.ParseOptions(
             delimiter=delimiter, quote_char='"' if quoted else False, newlines_in_values=quoted
         ),
-        convert_options=arrow.ConvertOptions(column_types=dict.fromkeys(header, string()), strings_can_be_null=False),
+        "convert_options": arrow.ConvertOptions(
+            column_types=dict.fromkeys(header, string()), strings_can_be_null=False
+        ),
+    }
+    if path.stat().st_size <= STREAM_BYTES:
+        yield arrow.read_csv(path, **options).to_pandas().astype(str)
+        return
+    with arrow.open_csv(path, **options) as reader:
+        for batch in reader:
+            yield batch.to_pandas().astype(str)
+
+
+def _jsonl(path: Path) -> Iterator[pd.DataFrame]:
+    rows: list[dict[str, Any]] = []
+    with path.open(encoding="utf-8-sig", newline="\n") as handle:
+        for number, line in enumerate(handle, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"line {number}: {error.msg}") from None
+            if not isinstance(row, dict):
+                raise ValueError(f"line {number}: must be an object, got {type(row).__name__}")
+            rows.append({key: _cell(value) for key, value in row.items()})
+            if len(rows) == CHUNK_ROWS:
+                yield _table(rows)
+                rows = []
+    if rows:
+        yield _table(rows)
+
+
+def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, dtype=object)
+    return frame.where(frame.notna(), "")
+
+
+def _cell(value: Any) -> Any:
+    """A value as text; nothing is an empty cell; lists and mappings stay, with plain values inside."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, (list, tuple, dict)):
+        return value
+    return json.dumps(value) if isinstance(value, (bool, int, float)) else str(value)
+
+
+def _parquet(path: Path) -> Iterator[pd.DataFrame]:
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(CHUNK_ROWS):
+            yield _plain(batch.to_pydict())
+
+
+def _plain(columns: Mapping[str, list[Any]]) -> pd.DataFrame:
+    """Columns of Python values as cells."""
+    return pd.DataFrame(
+        {name: pd.Series([_cell(value) for value in values], dtype=object) for name, values in columns.items()}
     )
-    return table.to_pandas().astype(str)
 
 
-def _read_jsonl(path: Path) -> pd.DataFrame:
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"line {number}: {error.msg}") from None
-        if not isinstance(row, dict):
-            raise ValueError(f"line {number}: must be an object, got {type(row).__name__}")
-        rows.append({key: _cell(value) for key, value in row.items()})
-    return pd.DataFrame(rows, dtype=object).fillna("").astype(str)
+def _conll(path: Path) -> Iterator[pd.DataFrame]:
+    """One sentence per row: `tokens`, `tags`, every column by its number ("1", "2", …), and comments `# key = value`
+    by their key (`sent_id` as `id`).
+
+    Columns are cut at tabs, or at spaces in a file without tabs. Of ten columns (CoNLL-U) the second and fourth are
+    word and tag, and ranges and empty nodes are left out; else the first and the last. A line that starts with # is a
+    comment only without a tab and with a `key =` or `key:`, because # is also a word.
+    """
+    rows: list[dict[str, Any]] = []
+    words: list[list[str]] = []
+    facts: dict[str, str] = {}
+    width = 0
+    with path.open(encoding="utf-8-sig", newline="\n") as handle:
+        for number, line in enumerate(handle, 1):
+            line = line.rstrip("\r\n")
+            if not line.strip():
+                if words:
+                    rows.append(_sentence(words, facts))
+                    words, facts = [], {}
+                if len(rows) == CHUNK_ROWS:
+                    yield _table(rows)
+                    rows = []
+            elif "\t" not in line and (comment := _COMMENT.match(line)):
+                facts["id" if comment[1] == "sent_id" else comment[1]] = comment[2]
+            elif not line.startswith("-DOCSTART-"):
+                cells = line.split("\t") if "\t" in line else line.split()
+                if width and len(cells) != width:
+                    raise ValueError(
+                        f"line {number}: must have {width} columns like the lines before; got {len(cells)}"
+                    )
+                width = len(cells)
+                if width < 2:
+                    raise ValueError(f"line {number}: must have a word and a tag; got {line[:40]!r}")
+                if width != 10 or cells[0].isdigit():
+                    words.append(cells)
+    if words:
+        rows.append(_sentence(words, facts))
+    if rows:
+        yield _table(rows)
 
 
-def _cell(value: Any) -> str:
-    """A JSON value as text; null is an empty cell."""
-    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
+def _sentence(words: list[list[str]], facts: Mapping[str, str]) -> dict[str, Any]:
+    columns = [list(column) for column in zip(*words, strict=True)]
+    word, tag = (1, 3) if len(columns) == 10 else (0, -1)
+    numbered = {str(number): column for number, column in enumerate(columns, 1)} if len(columns) > 2 else {}
+    return {**facts, "tokens": columns[word], "tags": columns[tag], **numbered}
 
 
-def _strings(frame: pd.DataFrame) -> pd.DataFrame:
-    """Every cell as text, a missing one as empty (and not as the word for it)."""
-    return frame.astype(object).where(frame.notna(), "").astype(str)
-
-
-_READERS = {
-    "csv": lambda path: _read_delimited(path, ",", quoted=True),
-    "tsv": lambda path: _read_delimited(path, "\t", quoted=False),
-    "jsonl": _read_jsonl,
-    "parquet": lambda path: _strings(pd.read_parquet(path)),
+_CHUNKS = {
+    "csv": lambda path: _delimited(path, ",", quoted=True),
+    "tsv": lambda path: _delimited(path, "\t", quoted=False),
+    "jsonl": _jsonl,
+    "parquet": _parquet,
+    "conll": _conll,
 }
+
+
+# -- hub -----------------------------------------------------------------------------------------------------------
 
 
 def read_hub(task: TaskSection, split: str, language: str) -> pd.DataFrame:
     """One split of a hub dataset; numbers become label names where the data set says what they mean."""
     import datasets
 
+    row = TASKS.get(task.name)
+    code = row.codes.get(language, language) if row else language
     names = {
-        key: (value or "").replace("{language}", language)
+        key: (value or "").replace("{language}", code)
         for key, value in (("dataset", task.dataset), ("config", task.config))
     }
-    hub_split = (task.split or {}).get(split, split).replace("{language}", language)
+    hub_split = (task.split or {}).get(split, split).replace("{language}", code)
     try:
         rows = datasets.load_dataset(names["dataset"], names["config"] or None, split=hub_split, revision=task.revision)
     except Exception as error:  # the hub client raises many kinds; each of them means that this split is not to be had
@@ -98,8 +255,14 @@ def read_hub(task: TaskSection, split: str, language: str) -> pd.DataFrame:
                 f"{(str(error).splitlines() or [type(error).__name__])[0]}; on an offline machine download it elsewhere and give task.train and task.test as files"
             ]
         ) from None
-    frame = rows.to_pandas()
-    for name, feature in rows.features.items():
-        if isinstance(feature, datasets.ClassLabel):
-            frame[name] = [feature.int2str(int(value)) if value >= 0 else "" for value in frame[name]]
-    return _strings(frame)
+    return _plain({name: [_named(value, feature) for value in rows[name]] for name, feature in rows.features.items()})
+
+
+def _named(value: Any, feature: Any) -> Any:
+    """Class numbers as their names, inside lists too; −1 (no label) is an empty cell."""
+    if hasattr(feature, "int2str"):
+        return feature.int2str(int(value)) if value is not None and int(value) >= 0 else ""
+    inner = getattr(feature, "feature", feature[0] if isinstance(feature, list) else None)
+    if inner is not None and isinstance(value, list):
+        return [_named(one, inner) for one in value]
+    return value

@@ -1,57 +1,18 @@
-"""Recipes: named compositions of criterion, allocation, schedule and objective (M§4.6), and how a study changes them.
+"""Recipes: named compositions of criterion, granularity, allocation, schedule, objective, start and path (M§4.6).
 
-A recipe is a row; a method of a study is a recipe with overrides; `resolve` turns it into a `Plan`, the plain
-arguments that the engine runs on, and refuses combinations that make no sense with the reason.
+A recipe is a row; `engine.plan.resolve` puts a study's overrides over it. `options` hold the parts: `criterion`,
+`objective` and `schedule` name rows of their tables (or are pairs of a name and the parameters that the recipe sets);
+`axis` and `values` where they are not levels given by the study; `rewind` as in `engine.plan.Plan`; `control` marks the
+two runs that every study has; `checkpoint` one whose pruned model comes from a folder named in the method.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
 
-from engine.config import MethodSection
-from engine.criteria import CRITERIA
-from engine.mask import ALLOCATIONS
-from engine.objectives import OBJECTIVES
 from engine.registry import Entry, Registry
-from engine.schedule import SCHEDULES
 
-PATTERN = re.compile(r"([1-9]\d*):([1-9]\d*)")
 CONTROLS = ("dense", "dense_continued")  # run in every study, whether listed or not
-
-
-@dataclass(frozen=True)
-class Part:
-    """A named row of a method table with the values of its parameters."""
-
-    name: str
-    parameters: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One method, fully resolved: what the engine needs to know, and nothing about where it came from."""
-
-    name: str
-    recipe: str
-    criterion: Part
-    allocation: str
-    schedule: Part
-    objective: Part
-    path: str
-    start: str
-    levels: tuple[float, ...]
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    floors: Mapping[str, float] | None = None
-    ceilings: Mapping[str, float] | None = None
-    keep_weights: tuple[float, ...] | None = None
-
-    def record(self) -> dict[str, Any]:
-        """As JSON-like values, for `config.json`."""
-        return asdict(self)
 
 
 def _recipe(
@@ -63,6 +24,7 @@ def _recipe(
         "schedule": "steps",
         "path": "iterative",
         "start": "dense",
+        "control": False,
         **parts,
     }
     return Entry(name=name, title=title, what=what, section=section, source=source, chosen=chosen, options=options)
@@ -72,10 +34,10 @@ RECIPES: Registry[Entry] = Registry(
     "recipe",
     (
         _recipe("dense", "Dense", "The task-fine-tuned model without pruning: the reference of every drop.", "–",
-                criterion=None, section="M§4.5"),
+                control=True, section="M§4.5"),
         _recipe("dense_continued", "Dense, trained on",
                 "The dense model trained for as many updates as the pruned ones, at sparsity 0: what training alone changes.",
-                "–", criterion=None, section="M§4.5"),
+                "–", control=True, section="M§4.5"),
         _recipe("random", "Random", "Removes weights at random: the control that any criterion has to beat.", "control",
                 criterion="random", section="M§3"),
         _recipe("magnitude", "Magnitude", "Removes the smallest weights, then retrains, level by level.",
@@ -111,132 +73,43 @@ RECIPES: Registry[Entry] = Registry(
                 "O'Neill, Dutta & Assem 2021, arXiv 2109.15014", objective="sdp_mse", section="M§4.2"),
         _recipe("sdp_cos", "SDP (cosine)", "Magnitude pruning with the dense network's states as targets, by angle.",
                 "O'Neill, Dutta & Assem 2021, arXiv 2109.15014", objective="sdp_cos", section="M§4.2"),
+        _recipe("l0", "L0", "Learns a gate for every weight under a penalty on the number of open ones.",
+                "Louizos et al. 2018, arXiv 1712.01312", criterion="l0", section="M§3",
+                chosen="the penalty is divided by the number of weights, so that a strength means the same in every model"),
+        _recipe("movement", "Movement", "Removes the weights that training moves towards zero.",
+                "Sanh et al. 2020, arXiv 2005.07683", criterion="movement", section="M§3",
+                chosen="plain SGD on the scores, as in the paper's formula; starts from the fine-tuned model like every arm"),
+        _recipe("soft_movement", "Soft movement", "Movement with a threshold on every score: matrices find their own sparsity.",
+                "Sanh et al. 2020, arXiv 2005.07683", criterion="soft_movement", section="M§3",
+                chosen="Adam on the scores, as in the released code"),
+        _recipe("platon", "PLATON", "Keeps weights whose sensitivity is large or still uncertain, gathered while training.",
+                "Zhang et al. 2022, arXiv 2206.12562", criterion="platon", section="M§3"),
+        _recipe("pins", "PINS", "Principled importance under one gradient step, regularised by its own latest checkpoint.",
+                "Ren & Zhu 2023, arXiv 2305.12394", criterion="pins", objective="self_regularised", section="M§4.3",
+                chosen="the teacher is chosen on a slice held out of train, at 10 equal steps of the sparsity"),
+        _recipe("cap_f", "CAP-f", "Contrastive pruning of heads and neurons by their first-order importance.",
+                "Xu et al. 2022, arXiv 2112.07198", criterion="taylor_structured", granularity="structured",
+                objective=("cap", {"temperature_kd": 1.0}), values=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), section="M§4.4",
+                chosen="the study's epochs a level, as for every arm; the paper takes 2"),
+        _recipe("cap_m", "CAP-m", "Contrastive pruning with movement scores.",
+                "Xu et al. 2022, arXiv 2112.07198", criterion="movement", objective="cap", section="M§4.4"),
+        _recipe("cap_soft", "CAP-soft", "Contrastive pruning with soft movement.",
+                "Xu et al. 2022, arXiv 2112.07198", criterion="soft_movement", objective="cap", section="M§4.4"),
+        _recipe("super_ticket", "Super tickets", "Removes the heads and neurons of least sensitivity, puts the rest back to the pretrained weights and trains these.",
+                "Liang et al. 2021, arXiv 2105.12002", criterion="head_sensitivity", granularity="structured", schedule="one_shot",
+                path="independent", start="pretrained", rewind=True, section="M§4.6",
+                chosen="trained for as many updates as every arm at that level"),
+        _recipe("sds", "Sparse-dense-sparse", "Prunes, revives what was pruned under a penalty, and prunes again.",
+                "M§4.6; after Han et al. 2017, arXiv 1607.04381", schedule="sparse_dense_sparse", section="M§4.6"),
+        _recipe("distill", "Distilled student", "A small dense model, cut from the pretrained one, taught by the fine-tuned one.",
+                "Hinton et al. 2015, arXiv 1503.02531; Sanh et al. 2019, arXiv 1910.01108", objective="sdp_kld", axis="sizes", path="independent",
+                start="pretrained", schedule="one_shot", section="M§4.5",
+                chosen="every k-th block, then the heads and neurons of smallest norm removed evenly"),
+        _recipe("small", "Small model", "A small dense model, cut from the pretrained one and trained on the task alone.",
+                "M§4.5", axis="sizes", path="independent", start="pretrained", schedule="one_shot", section="M§4.5",
+                chosen="built like the distilled student, without a teacher"),
+        _recipe("imported", "Imported", "A checkpoint that was pruned elsewhere, taken as it is: its zeros are the mask, nothing is trained.",
+                "DESIGN §5", checkpoint=True,
+                chosen="the measured sparsity is its level; updates made elsewhere are unknown and count 0"),
     ),
 )  # fmt: skip
-
-
-def resolve(method: MethodSection, key: str) -> tuple[Plan | None, list[str]]:
-    """Turn a method of a study into a plan; problems are named under `key` (`method[0]`)."""
-    options = RECIPES[method.recipe].options
-    if options["criterion"] is None:
-        return None, _control_problems(method, key)
-    problems: list[str] = []
-    criterion = _part(CRITERIA, options["criterion"], method.criterion, f"{key}.criterion", problems)
-    objective = _part(OBJECTIVES, options["objective"], method.objective, f"{key}.objective", problems)
-    schedule = _part(SCHEDULES, options["schedule"], method.schedule, f"{key}.schedule", problems)
-    problems += _unsupported(method, key, criterion, schedule)
-    allocation = _allocation(method, key, criterion, problems)
-    problems += _level_problems(method, key, allocation)
-    if problems or criterion is None or objective is None or schedule is None:
-        return None, problems
-    plan = Plan(
-        name=method.label,
-        recipe=method.recipe,
-        criterion=criterion,
-        allocation=allocation,
-        schedule=schedule,
-        objective=objective,
-        path=method.path or options["path"],
-        start=method.start or options["start"],
-        levels=tuple(method.levels),
-        include=tuple(method.include),
-        exclude=tuple(method.exclude),
-        floors=dict(method.floors) or None,
-        ceilings=dict(method.ceilings) or None,
-        keep_weights=None if method.keep_weights is None else tuple(method.keep_weights),
-    )
-    return plan, []
-
-
-def _control_problems(method: MethodSection, key: str) -> list[str]:
-    given = method.model_fields_set - {"recipe"}
-    return [
-        f"{key}.{name}: must be left out: {method.recipe} runs in every study and has no settings"
-        for name in sorted(given)
-    ]
-
-
-def _part(
-    rows: Registry[Entry], default: str, overrides: Mapping[str, Any], key: str, problems: list[str]
-) -> Part | None:
-    """The row named by the recipe or by `overrides.name`, with the other overrides as its parameters."""
-    name = overrides.get("name", default)
-    if not isinstance(name, str) or name not in rows:
-        problems.append(f"{key}.name: must be one of {', '.join(rows)}; got {name!r}")
-        return None
-    row = rows[name]
-    known = {parameter.name: parameter for parameter in row.parameters}
-    values = row.defaults()
-    for setting, value in overrides.items():
-        if setting == "name":
-            continue
-        if setting not in known:
-            choices = ", ".join(["name", *known])
-            problems.append(f"{key}.{setting}: unknown parameter of {name}; choices: {choices}")
-        elif rule := known[setting].problem(value):
-            problems.append(f"{key}.{setting}: {rule}; got {value!r}")
-        else:
-            values[setting] = value
-    return Part(name, values)
-
-
-def _allocation(method: MethodSection, key: str, criterion: Part | None, problems: list[str]) -> str:
-    """The method's own allocation, else the criterion's, else global. An N:M granularity is an allocation too."""
-    pattern = method.granularity if method.granularity not in (None, "unstructured") else None
-    if pattern and not PATTERN.fullmatch(pattern):
-        problems.append(f"{key}.granularity: must be unstructured or a pattern such as 2:4; got {pattern!r}")
-    if pattern and method.allocation:
-        problems.append(
-            f"{key}.allocation: must be left out with granularity {pattern!r}: the pattern fixes it; got {method.allocation!r}"
-        )
-    chosen = (
-        pattern
-        or method.allocation
-        or (CRITERIA[criterion.name].options.get("allocation") if criterion else None)
-        or "global"
-    )
-    if not pattern and chosen not in ALLOCATIONS and not PATTERN.fullmatch(chosen):
-        problems.append(
-            f"{key}.allocation: must be one of {', '.join(ALLOCATIONS)} or a pattern such as 2:4; got {chosen!r}"
-        )
-    return chosen
-
-
-def _level_problems(method: MethodSection, key: str, allocation: str) -> list[str]:
-    if not method.levels:
-        return [f"{key}.levels: must have at least one level, such as [0.5, 0.9]"]
-    pattern = PATTERN.fullmatch(allocation)
-    if pattern:
-        keep, out_of = int(pattern[1]), int(pattern[2])
-        if keep >= out_of:
-            return [f"{key}.granularity: N must be below M; got {pattern[0]!r}"]
-        if len(method.levels) != 1 or abs(method.levels[0] - (1 - keep / out_of)) > 1e-4:
-            return [f"{key}.levels: must be [{1 - keep / out_of:g}], which {pattern[0]} fixes; got {method.levels}"]
-    if method.keep_weights is not None and (
-        unknown := [level for level in method.keep_weights if level not in method.levels]
-    ):
-        return [f"{key}.keep_weights: must be among the levels {method.levels}; got {unknown}"]
-    return []
-
-
-def _unsupported(method: MethodSection, key: str, criterion: Part | None, schedule: Part | None) -> list[str]:
-    """What this version cannot run, said before anything is computed."""
-    problems = []
-    if criterion and "training" in CRITERIA[criterion.name].needs:
-        able = [name for name, row in CRITERIA.items() if "training" not in row.needs]
-        problems.append(
-            f"{key}.criterion.name: must be one of {', '.join(able)}; got {criterion.name!r}, which scores during "
-            "training on an independent path, and this version runs iterative paths"
-        )
-    if schedule and schedule.name != "steps":
-        problems.append(f"{key}.schedule.name: must be steps on an iterative path; got {schedule.name!r}")
-    if method.path == "independent":
-        problems.append(f"{key}.path: must be iterative in this version; got 'independent'")
-    if method.start == "pretrained":
-        problems.append(f"{key}.start: must be dense on an iterative path; got 'pretrained'")
-    for axis in ("strength", "sizes"):
-        if getattr(method, axis):
-            problems.append(
-                f"{key}.{axis}: must be left out for {method.recipe}, whose axis is levels; got {getattr(method, axis)}"
-            )
-    return problems

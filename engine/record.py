@@ -99,6 +99,14 @@ def level_name(sparsity: float) -> str:
     return f"{sparsity:.4f}"
 
 
+AXIS_FOLDERS = {"strength": "strength-", "sizes": "size-"}
+
+
+def level_folder(axis: str, value: float) -> str:
+    """The folder of one value of an axis: a sparsity as it is, `strength-4` or `size-0.1` on the others."""
+    return f"{AXIS_FOLDERS[axis]}{value:g}" if axis in AXIS_FOLDERS else level_name(value)
+
+
 @dataclass(frozen=True)
 class Run:
     """One run folder, `STORE/<study>/<method>-s<seed>`. A value: it holds a path and reads or writes files."""
@@ -221,6 +229,23 @@ class Run:
         """The folder of a level; `suffix` is `-u<updates>` in a `dense_continued` run."""
         return Level(self.path / "levels" / f"{level_name(sparsity)}{suffix}")
 
+    def sparsity_of(self, level: Level) -> float:
+        """The sparsity that was asked for; where it is an outcome (strength, size), its mean over the seeds.
+
+        The levels of all seeds are one level of the method, which needs one number.
+        """
+        if level.asked:
+            return level.sparsity
+        found = [
+            float(read_json(path)["sparsity_prunable"])
+            for path in self.path.parent.glob(f"{self.method}-s*/levels/{level.path.name}/size.json")
+        ]
+        return round(sum(found) / len(found), 4)
+
+    def level_at(self, axis: str, value: float) -> Level:
+        """The folder of a value of an axis (levels, strength or sizes)."""
+        return Level(self.path / "levels" / level_folder(axis, value))
+
     def levels(self) -> list[Level]:
         """All finished levels, ascending."""
         folder = self.path / "levels"
@@ -245,13 +270,22 @@ class Level:
     path: Path
 
     @property
+    def asked(self) -> bool:
+        """Was this level's sparsity asked for? On the axes strength and size it is an outcome."""
+        return not self.path.name.startswith(tuple(AXIS_FOLDERS.values()))
+
+    @property
     def sparsity(self) -> float:
-        """The requested sparsity, from the folder's name."""
+        """The requested sparsity, from the folder's name, or the measured one where none was requested."""
+        if not self.asked:
+            return round(float(self.size()["sparsity_prunable"]), 4)
         return float(self.path.name.partition("-u")[0])
 
     @property
     def updates(self) -> int | None:
         """Updates since the pretrained checkpoint, for the levels of `dense_continued`; else None."""
+        if not self.asked:
+            return None
         text = self.path.name.partition("-u")[2]
         return int(text) if text else None
 

@@ -19,7 +19,8 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 class Parameter:
     """One setting of a method: its default, the rule that a value must obey and one sentence for the form.
 
-    `low` and `high` bound a number (`open_low` excludes `low` itself); `choices` lists the only values allowed.
+    `low` and `high` bound a number (`open_low` excludes `low` itself); `choices` lists the only values allowed. A
+    default of None is a number that may be left out.
     """
 
     name: str
@@ -32,11 +33,13 @@ class Parameter:
 
     def problem(self, value: Any) -> str | None:
         """Return the rule that `value` breaks, or None. Booleans are not numbers here."""
+        if value is None and self.default is None:
+            return None
         if self.choices:
             return None if value in self.choices else f"must be one of {', '.join(map(str, self.choices))}"
         if isinstance(self.default, bool):
             return None if isinstance(value, bool) else "must be true or false"
-        if isinstance(self.default, (int, float)):
+        if self.default is None or isinstance(self.default, (int, float)):
             return self._number_problem(value)
         return None if isinstance(value, type(self.default)) else f"must be a {type(self.default).__name__}"
 
@@ -157,6 +160,7 @@ TABLES = {
     "architectures": "engine.model:ARCHITECTURES",
     "scores": "engine.metrics:METRICS",
     "measures": "analysis.tables:MEASURES",
+    "claims": "analysis.claims:CLAIMS",
 }
 
 

@@ -1,8 +1,9 @@
 """Sparsity as a function of the training step (M§2.2). Pure Python.
 
-How a row of `SCHEDULES` is called: `row.function(step, total, initial, final, **parameters)` for the gradual ones,
-with `final` the level to reach; `row.function(step, total, levels)` for the one that needs "levels". Each returns
-the cumulative sparsity after the update `step`, counted from 0 to `total`, and never falls.
+How a row of `SCHEDULES` is called: `row.function(step, total, initial, final, **ramp)`, with `final` the level to
+reach and `ramp` those of the row's parameters that the function takes; `row.function(step, total, levels)` for the one
+that needs "levels". Each returns the cumulative sparsity after the update `step`, counted from 0 to `total`, and never
+falls, unless the row's `options["lifts"]` says so.
 """
 
 from __future__ import annotations
@@ -34,6 +35,15 @@ def one_shot(step: float, total: float, initial: float, final: float, warmup: fl
     """`initial` before t0 = warmup·total, `final` from there on (M§2.2); arguments as `cubic`."""
     _progress(step, total, initial, final, warmup, 0.0)
     return final if step >= warmup * total else initial
+
+
+def sparse_dense_sparse(step: float, total: float, initial: float, final: float) -> float:
+    """`final` at the start, 0 from then on until half of the run, `final` again to its end (M§4.6, `sds`).
+
+    Pruned, revived, pruned again: `initial`, the sparsity before, plays no part, because the mask is lifted.
+    """
+    _progress(step, total, initial, final, 0.0, 0.0)
+    return 0.0 if 0 < step < total / 2 else final
 
 
 def steps(step: float, total: float, levels: Sequence[float]) -> float:
@@ -86,11 +96,13 @@ def _check_number(name: str, value: float) -> None:
         raise ValueError(f"{name}: must be a finite number; got {value!r}")
 
 
+RAMP_NAMES = ("initial", "warmup", "cooldown")  # parameters that the functions take; the others steer the loop
 RAMP = (
     Parameter("initial", 0.0, "Sparsity before pruning begins.", low=0, high=1),
     Parameter("warmup", 0.1, "Fraction of the run before pruning begins.", low=0, high=1),
     Parameter("cooldown", 0.3, "Fraction of the run after the final sparsity is reached.", low=0, high=1),
 )
+RENEWALS = Parameter("renewals", 50, "How often the mask is chosen anew along the run, at most once an update.", low=1)
 
 SCHEDULES: Registry[Entry] = Registry(
     "schedule",
@@ -103,6 +115,7 @@ SCHEDULES: Registry[Entry] = Registry(
             source="Han et al. 2015, arXiv 1506.02626",
             function=one_shot,
             parameters=(RAMP[0], Parameter("warmup", 0.0, "Fraction of the run before pruning.", low=0, high=1)),
+            formula=r"s_t = s_f \text{ from } t_0 \text{ on}",
         ),
         Entry(
             name="steps",
@@ -120,7 +133,7 @@ SCHEDULES: Registry[Entry] = Registry(
             section="M§2.2",
             source="–",
             function=linear,
-            parameters=RAMP,
+            parameters=(*RAMP, RENEWALS),
             formula=r"s_t = s_i + (s_f - s_i)\frac{t - t_0}{t_1 - t_0}",
             chosen="warm-up 0.1 and cool-down 0.3 of the run",
         ),
@@ -131,9 +144,20 @@ SCHEDULES: Registry[Entry] = Registry(
             section="M§2.2",
             source="Zhu & Gupta 2017, arXiv 1710.01878",
             function=cubic,
-            parameters=RAMP,
+            parameters=(*RAMP, RENEWALS),
             formula=r"s_t = s_f + (s_i - s_f)\left(1 - \frac{t - t_0}{t_1 - t_0}\right)^3",
-            chosen="warm-up 0.1 and cool-down 0.3 of the run",
+            chosen="warm-up 0.1 and cool-down 0.3 of the run, 50 renewals of the mask",
+        ),
+        Entry(
+            name="sparse_dense_sparse",
+            title="Sparse, dense, sparse",
+            what="Prunes, lifts the mask for half of the cycle with an l1 penalty on what was revived, and prunes again.",
+            section="M§4.6",
+            source="after Han et al. 2017, arXiv 1607.04381",
+            function=sparse_dense_sparse,
+            parameters=(Parameter("l1", 1e-4, "Weight of the l1 penalty on the revived weights.", low=0),),
+            chosen="l1 = 1e-4",
+            options={"lifts": True},
         ),
     ),
 )

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from engine.device import dropout_off
-from engine.model import Matrix, inputs, neighbours
+from engine.model import Matrix, neighbours
 from engine.model import matrices as every_matrix
 
 if TYPE_CHECKING:
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from engine.data import Encoded
+    from engine.registry import Entry
+    from engine.structured.units import Group
     from engine.tasks.types import TaskType
+
+Key = tuple[str, int]  # (kind, layer) of a group of units
 
 GRADIENTS = frozenset({"grad", "grad_sq"})
 COLLECTED = GRADIENTS | {"input_norm"}
@@ -90,10 +94,10 @@ def _passes(
         for part in batches:
             batch = encoded.batch(part, device)
             mask.append(batch["attention_mask"])
-            logits = model(**inputs(batch)).logits
+            logits = kind.logits(model, batch)
             if needs & GRADIENTS:
                 model.zero_grad(set_to_none=True)
-                kind.loss(logits, batch["targets"]).backward()
+                kind.loss(logits, batch).backward()
                 _add_gradients(matrices, needs, found, len(batches))
     model.zero_grad(set_to_none=True)
     for name, total in squares.items():
@@ -130,6 +134,78 @@ def _input_squares(matrices: Sequence[Matrix], squares: dict[str, Tensor], wante
     handles = [matrix.module.register_forward_pre_hook(hook(matrix.name)) for matrix in matrices] if wanted else []
     try:
         yield current
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+# -- units: heads and FFN neurons ------------------------------------------------------------------------------------
+
+
+def unit_scores(
+    model: nn.Module, kind: TaskType, groups: Sequence[Group], criterion: Entry, encoded: Encoded, rows: np.ndarray,
+    device: torch.device,
+) -> dict[Key, Tensor]:  # fmt: skip
+    """Scores of heads, neurons or FFN blocks, per (kind, layer), by a criterion of granularity "structured" (M§3).
+
+    What the criterion needs: `mask_grad`, the gradient of each batch's mean loss in a mask variable ξ = 1 on every
+    unit's output (which is Σ_t ⟨∂L/∂o_t, o_t⟩), one row per batch; or `unit_outputs`, outputs, gradients and which
+    tokens are real, batch by batch, scores being added up. The latter's losses are summed over examples, so that
+    batches of any size add up to the same. Dropout is off and padding left out; no parameter's gradient is touched.
+    """
+    import torch
+
+    found: dict[Key, list[Tensor]] = {group.key: [] for group in groups}
+    by_batch = "mask_grad" in criterion.needs
+    function = criterion.function
+    assert function is not None
+    with dropout_off(model), torch.enable_grad(), _unit_outputs(model, groups) as seen:
+        for start in range(0, len(rows), BATCH):
+            batch = encoded.batch(rows[start : start + BATCH], device)
+            loss = kind.loss(kind.logits(model, batch), batch)
+            names = list(seen)
+            scale = 1 if by_batch else len(batch["counts"])
+            grads = dict(zip(names, torch.autograd.grad(loss * scale, [seen[name] for name in names]), strict=True))
+            valid = batch["attention_mask"].bool().reshape(-1)
+            for group in groups:
+                outputs, gradients = (_by_unit(values[group.output], group) for values in (seen, grads))
+                collect = _mask_grad if by_batch else function
+                found[group.key].append(collect(outputs, gradients, valid))
+            seen.clear()
+    return {key: function(torch.stack(parts)) if by_batch else sum(parts) for key, parts in found.items()}  # type: ignore[misc]
+
+
+def _by_unit(hidden: Tensor, group: Group) -> Tensor:
+    """What a group's units put out: B×T×inputs of the projection that reads them → tokens × units × width, float32."""
+    start = group.columns[group.output][0]
+    part = hidden.detach()[..., group.span(start)].float()
+    return part.reshape(-1, group.count, group.width)
+
+
+def _mask_grad(outputs: Tensor, grads: Tensor, valid: Tensor) -> Tensor:
+    return (outputs * grads)[valid].sum((0, 2))
+
+
+@contextmanager
+def _unit_outputs(model: nn.Module, groups: Sequence[Group]) -> Iterator[dict[str, Tensor]]:
+    """The inputs of the projections that read the units, by name, of the forward pass since the last `clear`."""
+    seen: dict[str, Tensor] = {}
+
+    def hook(name: str) -> Any:
+        def take(module: nn.Module, args: tuple[Any, ...]) -> None:
+            if name in seen:
+                raise ValueError(
+                    f"model: must read each unit once per pass; {name} ran twice (chunk_size_feed_forward)"
+                )
+            # A frozen model's states ask for no gradient of their own; from the first unit on they do.
+            seen[name] = args[0] if args[0].requires_grad else args[0].requires_grad_()
+
+        return take
+
+    names = dict.fromkeys(group.output for group in groups)
+    handles = [model.get_submodule(name).register_forward_pre_hook(hook(name)) for name in names]
+    try:
+        yield seen
     finally:
         for handle in handles:
             handle.remove()

@@ -15,10 +15,11 @@ import numpy as np
 
 from engine.data import Encoded, training_batches
 from engine.device import reseed, seed_of
+from engine.guidance import Guidance, Seen
 from engine.masked import Masked
-from engine.model import inputs, pool, states
-from engine.objectives import OBJECTIVES
-from engine.recipes import Part
+from engine.model import states
+from engine.plan import Part
+from engine.pruning import Pruning
 
 if TYPE_CHECKING:
     import torch
@@ -56,6 +57,11 @@ class Progress:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
 
+    def part(self, group: str, device: torch.device) -> dict[str, Tensor]:
+        """The tensors of one group, on the device."""
+        prefix = f"{group}/"
+        return {k.removeprefix(prefix): v.to(device) for k, v in self.tensors.items() if k.startswith(prefix)}
+
 
 @dataclass(frozen=True)
 class Hooks:
@@ -65,39 +71,6 @@ class Hooks:
     beat: Callable[[int, int], None]
     save: Callable[[Progress], None]
     score: Callable[[], float]
-
-
-class Teacher:
-    """Outputs of the frozen dense model for every training example: logits and pooled last states.
-
-    They are computed once in eval mode, because the teacher never changes and sees no dropout; a live teacher would
-    cost a third of every step.
-    """
-
-    def __init__(self, logits: Tensor, states: Tensor) -> None:
-        self.logits, self.states = logits, states
-
-    @classmethod
-    def of(cls, model: nn.Module, encoded: Encoded, kind: TaskType, handle: Accelerator) -> Teacher:
-        """Run the model over all examples once."""
-        import torch
-
-        from engine.data import evaluation_batches
-
-        logits = states_ = None
-        model.eval()
-        with torch.no_grad(), handle.autocast(), states(model, last_only=True) as collected:
-            for rows in evaluation_batches(encoded.lengths()):
-                batch = encoded.batch(rows, handle.device)
-                out = model(**inputs(batch)).logits.float()
-                pooled = pool(collected[-1], batch["attention_mask"], kind.pooling).float()
-                if logits is None or states_ is None:
-                    logits = torch.empty(len(encoded), *out.shape[1:], device=handle.device)
-                    states_ = torch.empty(len(encoded), pooled.shape[1], device=handle.device)
-                logits[rows], states_[rows] = out, pooled
-        if logits is None or states_ is None:
-            raise RunError("train: must have at least one example for the teacher; got none")
-        return cls(logits, states_)
 
 
 def learning_rate(step: int, total: int, warmup: float) -> float:
@@ -125,17 +98,8 @@ def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimize
     return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
 
 
-@dataclass(frozen=True)
-class Objective:
-    """An objective ready for use: its row's part, the teacher it compares with, the reference weights it pulls to."""
-
-    part: Part
-    teacher: Teacher | None = None
-    reference: Mapping[str, Tensor] | None = None
-
-
 def run_cycle(
-    model: nn.Module, kind: TaskType, train: Encoded, settings: Settings, objective: Objective, masked: Masked, handle: Accelerator,
+    model: nn.Module, kind: TaskType, train: Encoded, settings: Settings, guidance: Guidance, pruning: Pruning, handle: Accelerator,
     hooks: Hooks, seed: int, cycle: int, progress: Progress | None = None, keep_best: bool = False,
 ) -> float:  # fmt: skip
     """Train for one cycle and return the last (or, with `keep_best`, the best) source-validation score.
@@ -148,14 +112,24 @@ def run_cycle(
     total = updates(len(train), settings)
     optimizer = make_optimizer(model, settings)
     restore(model, optimizer, progress)
+    if progress.tensors:
+        pruning.load(progress.part("pruning", handle.device))
+        guidance.load(progress.part("guidance", handle.device))
     best = {name: value for name, value in progress.tensors.items() if name.startswith("best/")}
     best_score = progress.facts.get("best")
     points = set(np.linspace(0, total, settings.evaluations + 1).round().astype(int).tolist())
-    epoch_start = -1
+    per_epoch, epoch_start = max(1, total // max(1, settings.epochs)), -1
     saved, accumulate, score = time.monotonic(), int(progress.facts.get("accumulate", 1)), float("nan")
+
+    def validate(step: int) -> float:
+        with pruning.view():
+            found = hooks.score()
+        hooks.log("validation", step, cycle_step=step, score=found)
+        model.train()
+        return found
+
     if progress.step == 0:
-        score = hooks.score()
-        hooks.log("validation", 0, cycle_step=0, score=score)
+        score = validate(0)
     model.train()
     for step, epoch, rows in _steps(train, settings, seed, cycle, progress.step):
         if rows is None:
@@ -166,31 +140,33 @@ def run_cycle(
             _set_generators(progress.tensors)
         started = time.monotonic()
         before = accumulate
+        # -- one update ------------------------------------------------------------------------------------------
         facts, accumulate = _step(
-            model, kind, train, rows, settings, objective, masked, handle, optimizer, step, total, accumulate
-        )
+            model, kind, train, guidance.training_rows(rows), settings, guidance, pruning, handle, optimizer, step, total, accumulate
+        )  # fmt: skip
+        guidance.step_done(step + 1, pruning.view)
+        if (step + 1) % per_epoch == 0:
+            guidance.epoch_done(pruning.view)
+        # -- and what is said, kept and saved of it -----------------------------------------------------------------
         if accumulate > before:
-            hooks.log(
-                "event",
-                step + 1,
-                text=f"out of memory: batches of {settings.batch_size} are now added up from {accumulate} parts",
-            )
+            text = f"out of memory: batches of {settings.batch_size} are now added up from {accumulate} parts"
+            hooks.log("event", step + 1, text=text)
         hooks.beat(step + 1, total)
         if step % max(1, total // 50) == 0:
             rate = len(rows) / max(1e-9, time.monotonic() - started)
             hooks.log("train", step + 1, cycle_step=step + 1, examples_per_second=round(rate, 1), **facts)
         if step + 1 in points:
-            score = hooks.score()
-            hooks.log("validation", step + 1, cycle_step=step + 1, score=score)
+            score = validate(step + 1)
             if keep_best and (best_score is None or score > best_score):
                 best_score = score
                 best = {f"best/{name}": value.detach().clone() for name, value in model.state_dict().items()}
         if time.monotonic() - saved > 60 * settings.checkpoint_minutes:
-            hooks.save(snapshot(model, optimizer, step + 1, best, best_score, accumulate))
+            hooks.save(snapshot(model, optimizer, guidance, pruning, step + 1, best, best_score, accumulate))
             saved = time.monotonic()
     if keep_best and best:
         model.load_state_dict({name.removeprefix("best/"): value for name, value in best.items()})
         score = float(best_score)  # type: ignore[arg-type]  # there are best weights, so there is a score
+    pruning.finish()
     model.eval()
     return score
 
@@ -211,7 +187,7 @@ def _steps(
 
 
 def _step(
-    model: nn.Module, kind: TaskType, train: Encoded, rows: np.ndarray, settings: Settings, objective: Objective, masked: Masked,
+    model: nn.Module, kind: TaskType, train: Encoded, rows: np.ndarray, settings: Settings, guidance: Guidance, pruning: Pruning,
     handle: Accelerator, optimizer: torch.optim.Optimizer, step: int, total: int, accumulate: int,
 ) -> tuple[dict[str, float], int]:  # fmt: skip
     """One update. Out of memory halves the micro-batch and keeps the effective size, except for batch-coupled losses."""
@@ -219,34 +195,42 @@ def _step(
 
     while True:
         try:
-            facts = _gradients(model, kind, train, rows, objective, handle, accumulate)
+            with pruning.view(training=True):
+                facts = _gradients(model, kind, train, rows, guidance, handle, accumulate)
             break
         except torch.OutOfMemoryError:
             optimizer.zero_grad(set_to_none=True)
-            if accumulate >= len(rows):
-                raise RunError(
-                    f"task.max_length: must be smaller on this device: step {step} ran out of memory with one example"
-                ) from None
-            if OBJECTIVES[objective.part.name].options.get("batch_coupled"):
-                raise RunError(
-                    f"train.batch_size: must be smaller on this device: step {step} ran out of memory with {len(rows)}, and "
-                    f"{objective.part.name} compares all rows of a batch, so that it is never halved silently"
-                ) from None
+            accumulate = _smaller(accumulate, len(rows), guidance, step)
             torch.cuda.empty_cache()
-            accumulate *= 2
     if not np.isfinite(facts["loss"]):
         raise RunError(
             f"train.learning_rate: the loss must stay finite; got {facts['loss']} at step {step} of the cycle, batch rows {rows.tolist()}"
         )
-    masked.mask_gradients()
-    facts |= _add_weight_gradients(objective, masked)
+    facts |= pruning.after_backward()
+    facts |= guidance.add_gradients(pruning.masked.matrices, pruning.factors_OI)
     factor = learning_rate(step, total, settings.warmup)
     for group in optimizer.param_groups:
         group["lr"] = settings.learning_rate * factor
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+    pruning.before_step(settings.learning_rate * factor, factor)
     optimizer.step()
+    pruning.after_step(step + 1, optimizer)
     optimizer.zero_grad(set_to_none=True)
     return {**facts, "gradient_norm": float(norm), "learning_rate": settings.learning_rate * factor}, accumulate
+
+
+def _smaller(accumulate: int, rows: int, guidance: Guidance, step: int) -> int:
+    """Parts of a batch that did not fit; raises RunError where it must not or cannot be parted further."""
+    if accumulate >= rows:
+        raise RunError(
+            f"task.max_length: must be smaller on this device: step {step} ran out of memory with one example"
+        ) from None
+    if guidance.batch_coupled:
+        raise RunError(
+            f"train.batch_size: must be smaller on this device: step {step} ran out of memory with {rows}, and "
+            f"{guidance.part.name} compares all rows of a batch, so that it is never halved silently"
+        ) from None
+    return 2 * accumulate
 
 
 def _gradients(
@@ -254,79 +238,35 @@ def _gradients(
     kind: TaskType,
     train: Encoded,
     rows: np.ndarray,
-    objective: Objective,
+    guidance: Guidance,
     handle: Accelerator,
     accumulate: int,
 ) -> dict[str, float]:
     """Backward through the task loss and an output-space objective, over `accumulate` micro-batches."""
-    row = OBJECTIVES[objective.part.name]
-    needs_states = "teacher_states" in row.needs
     facts: dict[str, float] = {}
     for part in np.array_split(rows, min(accumulate, len(rows))):
         batch = train.batch(part, handle.device)
         with states(model, last_only=True) as collected, handle.autocast():
-            logits = model(**inputs(batch)).logits
-            pooled = pool(collected[-1], batch["attention_mask"], kind.pooling) if needs_states else None
-        loss = task_loss = kind.loss(logits, batch["targets"])
-        logs: Mapping[str, Any] = {}
-        if objective.teacher is not None and row.function is not None:
-            teacher = objective.teacher
-            loss, logs = row.function(
-                task_loss,
-                logits.float(),
-                None if pooled is None else pooled.float(),
-                teacher.logits[part],
-                teacher.states[part],
-                **objective.part.parameters,
-            )
+            logits = kind.logits(model, batch)
+        task_loss = kind.loss(logits, batch)
+        loss, logged = guidance.loss(task_loss, Seen(kind, logits, collected[-1], batch, part))
         share = len(part) / len(rows)
         handle.backward(loss * share)
-        for name, value in {"loss": loss, "task_loss": task_loss, **logs}.items():
+        for name, value in {"loss": loss, "task_loss": task_loss, **logged}.items():
             facts[name] = facts.get(name, 0.0) + float(value.detach() if hasattr(value, "detach") else value) * share
     return facts
-
-
-def _add_weight_gradients(objective: Objective, masked: Masked) -> dict[str, float]:
-    """Add λ∇R of a weight-space objective to the (already masked) gradients; nothing for other objectives (M§4.1)."""
-    import torch
-
-    if objective.reference is None:
-        return {}
-    from engine.objectives import alignreg_step
-
-    part, shape = objective.part, OBJECTIVES[objective.part.name].options["shape"]
-    strength = float(part.parameters["strength"])
-    weights = {matrix.name: matrix.weight_OI() for matrix in masked.matrices}
-    grads = {matrix.name: matrix.orient(matrix.module.weight.grad) for matrix in masked.matrices}
-    task_norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(grads.values()))))
-    parameters = {name: part.parameters[name] for name in shape}
-    value, norm = alignreg_step(
-        part.name, objective.reference, weights, masked.factors_OI(), grads, strength, **parameters
-    )
-    return {"penalty": float(value), "penalty_ratio": strength * float(norm) / max(float(task_norm), 1e-30)}
 
 
 def learning_cost(
     model: nn.Module, kind: TaskType, train: Encoded, rows: np.ndarray, settings: Settings, handle: Accelerator
 ) -> float:
     """Seconds of one plain update on these rows, for estimates; the model's weights do not change (the rate is 0)."""
-    started = time.perf_counter()
-    optimizer = make_optimizer(model, replace(settings, learning_rate=0.0))
+    still = replace(settings, learning_rate=0.0)
+    optimizer = make_optimizer(model, still)
+    guidance, pruning = Guidance(Part("none", {})), Pruning(Masked([]))
     model.train()
-    _step(
-        model,
-        kind,
-        train,
-        rows,
-        replace(settings, learning_rate=0.0),
-        Objective(Part("none", {})),
-        Masked([]),
-        handle,
-        optimizer,
-        0,
-        1,
-        1,
-    )
+    started = time.perf_counter()
+    _step(model, kind, train, rows, still, guidance, pruning, handle, optimizer, 0, 1, 1)
     return time.perf_counter() - started
 
 
@@ -336,6 +276,8 @@ def learning_cost(
 def snapshot(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
+    guidance: Guidance,
+    pruning: Pruning,
     step: int,
     best: Mapping[str, Tensor],
     best_score: float | None,
@@ -347,6 +289,8 @@ def snapshot(
     tensors: dict[str, Tensor] = {f"model/{name}": value for name, value in model.state_dict().items()}
     for index, parameter in enumerate(_parameters(optimizer)):
         tensors |= {f"optimizer/{index}/{key}": value for key, value in optimizer.state.get(parameter, {}).items()}
+    tensors |= {f"pruning/{name}": value for name, value in pruning.tensors().items()}
+    tensors |= {f"guidance/{name}": value for name, value in guidance.tensors().items()}
     tensors |= dict(best)
     tensors["rng"] = torch.get_rng_state()
     if torch.cuda.is_available():

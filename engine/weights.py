@@ -90,10 +90,15 @@ def units_left(weight: ArrayLike) -> int:
 def summary(
     weights: Mapping[str, tuple[Matrix, NDArray[Any]]], reference: Mapping[str, NDArray[Any]] | None
 ) -> pd.DataFrame:
-    """`weights.parquet`: one row per matrix. `reference` holds the dense weights; None means that these are they."""
+    """`weights.parquet`: one row per matrix. `reference` holds the dense weights; None means that these are they.
+
+    A small student's matrices have other shapes than the dense ones: what compares the two is NaN there.
+    """
     rows = []
     for name, (matrix, weight) in weights.items():
         dense = weight if reference is None else reference[name]
+        if dense.shape != weight.shape:
+            dense = np.zeros_like(weight)
         cosine = unit_cosine(dense, weight)
         known = cosine[~np.isnan(cosine)]
         low, middle, high = np.quantile(known, [0.05, 0.5, 0.95]) if known.size else (np.nan, np.nan, np.nan)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,19 +12,24 @@ import numpy as np
 import pandas as pd
 
 from engine import device as devices
+from engine import evaluate
 from engine import model as models
-from engine.config import CalibrationSection, ConfigError, Study
-from engine.data import Encoded, TaskData, encode, hash_order, load_task, probe_frame
+from engine.config import CalibrationSection, ConfigError, Study, TaskSection
+from engine.config import load as load_study
+from engine.data import Encoded, TaskData, capped, encode, hash_order, load_calibration, load_task, probe
 from engine.evaluate import test_frame
-from engine.recipes import Plan
+from engine.guidance import Teacher
+from engine.plan import Plan
+from engine.probing import MOST_TEST, MOST_TRAIN, ProbingTask
 from engine.stats import calibration_rows
-from engine.trainer import VALIDATION_CAP, Settings, Teacher
+from engine.trainer import VALIDATION_CAP, Settings, updates
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import nn
 
-TEACHER_BYTES = 2 * 2**30
+
+SPARE = 4  # calibration candidates per example that is wanted
 
 
 @dataclass
@@ -36,6 +41,7 @@ class Workbench:
     data: TaskData
     tokenizer: Any
     max_length: int
+    foreign: Mapping[str, pd.DataFrame] = field(default_factory=dict)  # calibration languages that are not trained on
     teachers: dict[int, Teacher] = field(default_factory=dict)
 
     @classmethod
@@ -45,13 +51,15 @@ class Workbench:
         data = load_task(study)
         path = models.model_path(study.model.name, study.base)
         tokenizer = models.load_tokenizer(path)
-        if study.model.head == "keep":
-            data = replace(data, labels=models.keep_order(path, data.labels))
+        if study.model.head == "keep" and data.type.classes:
+            data = data.with_labels(models.keep_order(path, data.labels))
         handle = devices.accelerator(study.study.device, study.study.precision, study.study.deterministic)
         config = models.load_config(path)
         data = replace(data, type=replace(data.type, pooling=models.pooling_of(config, data.type.pooling)))  # type: ignore[type-var]
         longest = models.longest_input(config, study.task.max_length)
-        return cls(study, handle, data, tokenizer, longest)
+        asked = [study.calibration.languages, *(method.calibration.get("languages") for method in study.method)]
+        codes = dict.fromkeys(code for some in asked for code in some or () if code not in data.sources)
+        return cls(study, handle, data, tokenizer, longest, load_calibration(study, data, list(codes)))
 
     @property
     def path(self) -> str:
@@ -60,8 +68,12 @@ class Workbench:
 
     def pretrained(self, seed: int) -> nn.Module:
         """The pretrained checkpoint with a task head drawn from the seed, on the device."""
+        return self.load(self.path, seed)
+
+    def load(self, path: str, seed: int) -> nn.Module:
+        """A checkpoint made ready like the pretrained one: the study's head, attention and device."""
         found = models.load_model(
-            self.path, self.data.type, self.data.labels, self.study.model.head, devices.seed_of(seed, "head")
+            path, self.data.type, self.data.labels, self.study.model.head, devices.seed_of(seed, "head")
         )
         if self.handle.device.type == "cpu":
             # On a CPU and short inputs the fused kernels cost more than they save, in the backward pass above all.
@@ -70,11 +82,15 @@ class Workbench:
             found.get_input_embeddings().requires_grad_(False)
         return found.to(self.handle.device)
 
-    def settings(self, plan: Plan | None, overrides: dict[str, Any], dense: bool = False) -> Settings:
-        """The training settings of a cycle: dense fine-tuning, or retraining with the method's overrides."""
+    def digest_of(self, checkpoint: str) -> str:
+        """Fingerprint of another checkpoint that the study names."""
+        return models.digest(models.model_path(checkpoint, self.study.base))
+
+    def settings(self, overrides: dict[str, Any], epochs: int) -> Settings:
+        """The training settings of a cycle of so many epochs, with a method's overrides."""
         train = self.study.override("train", overrides)
         return Settings(
-            epochs=train.epochs if dense else train.retrain_epochs,
+            epochs=epochs,
             batch_size=train.batch_size,
             learning_rate=train.learning_rate,
             weight_decay=train.weight_decay,
@@ -95,17 +111,18 @@ class Workbench:
     @cached_property
     def train(self) -> Encoded:
         """Training examples of the source languages."""
-        return self.encode(self._train_frame)
+        return self.encode(self.train_frame)
 
     @cached_property
-    def _train_frame(self) -> pd.DataFrame:
+    def train_frame(self) -> pd.DataFrame:
+        """The training examples."""
         return self.data.split("train", self.data.sources)
 
     @cached_property
-    def validation(self) -> Encoded:
+    def validation(self) -> tuple[pd.DataFrame, Encoded]:
         """Source validation, at most 500 examples chosen by a hash of the id."""
-        frame = self.data.split("validation", self.data.sources)
-        return self.encode(frame.iloc[np.sort(hash_order(frame["id"])[:VALIDATION_CAP])].reset_index(drop=True))
+        frame = capped(self.data.split("validation", self.data.sources), VALIDATION_CAP)
+        return frame, self.encode(frame)
 
     @cached_property
     def test(self) -> tuple[pd.DataFrame, Encoded]:
@@ -115,55 +132,101 @@ class Workbench:
 
     @cached_property
     def probe(self) -> tuple[pd.DataFrame, Encoded]:
-        """The rows whose activations are kept."""
-        frame = probe_frame(self.data, self.study.probe.examples, self.study.probe.languages)
-        return frame, self.encode(frame)
+        """The rows whose activations are kept, and the items that they are in."""
+        items, rows = self._probe
+        return rows, self.encode(items)
 
-    def calibration(self, overrides: dict[str, Any]) -> np.ndarray:
-        """Rows of `train` that data-driven criteria look at."""
+    @cached_property
+    def probe_items(self) -> pd.DataFrame:
+        """The items of the probe, in the order of its encoding."""
+        return self._probe[0]
+
+    @cached_property
+    def _probe(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        return probe(self.data, self.study.probe.examples, self.study.probe.languages)
+
+    @cached_property
+    def probing(self) -> list[ProbingTask]:
+        """The tasks that frozen features are probed on (M§6.10), read and tokenised."""
+        return [self._probing_task(name) for name in self.study.probing.tasks]
+
+    def _probing_task(self, name: str) -> ProbingTask:
+        """A row of the tasks table in this study's languages, or the task of another study file."""
+        if name.endswith(".toml"):
+            other = load_study(self.study.base / name)
+            task, base = other.task, other.base
+        else:
+            task, base = TaskSection(name=name, max_length=self.study.task.max_length), self.study.base
+        limits = {"train": MOST_TRAIN, "test": MOST_TEST}
+        section = task.model_copy(update={"limits": {**limits, **task.limits}})
+        data = load_task(self.study.model_copy(update={"task": section, "base": base}))
+        train = data.split("train", data.sources)
+        test = data.split("test", data.languages)
+
+        def encoded(frame: pd.DataFrame) -> tuple[pd.DataFrame, Encoded]:
+            return frame, encode(data, frame, self.tokenizer, self.max_length, self._segments)
+
+        return ProbingTask(name, data, encoded(train), encoded(test))
+
+    def calibration(self, overrides: dict[str, Any]) -> Encoded:
+        """The examples that data-driven criteria look at, in the languages asked for, tokenised.
+
+        Every language brings equally many tokens (or examples); which ones goes by a hash of the id, so that parallel
+        languages bring the same items.
+        """
         section: CalibrationSection = self.study.override("calibration", overrides)
-        frame = self._train_frame
-        codes = section.languages or list(self.data.sources)
-        order = hash_order(frame["id"])
-        order = order[frame["language"].isin(codes).to_numpy()[order]]
-        subset = np.sort(order)
-        place = {row: index for index, row in enumerate(subset)}
-        rows = calibration_rows(
-            frame.iloc[subset],
-            self.train.lengths()[subset],
-            np.array([place[row] for row in order]),
-            section.examples,
-            section.equalise,
-        )
-        return subset[rows]
+        parts = []
+        for code in section.languages or self.data.sources:
+            frame = self._calibration_frame(code)
+            # Far more than can be chosen, so that short sentences suffice too, and no more than has to be tokenised.
+            parts.append(capped(frame, SPARE * section.examples).assign(language=code))
+        frame = pd.concat(parts, ignore_index=True)
+        lengths, order = self.encode(frame).lengths(), hash_order(frame["id"])
+        rows = calibration_rows(frame, lengths, order, section.examples, section.equalise)
+        return self.encode(frame.iloc[rows].reset_index(drop=True))
 
-    def teacher(self, seed: int, dense: nn.Module) -> Teacher:
-        """The dense model's outputs on every training example, computed once per seed."""
+    def _calibration_frame(self, code: str) -> pd.DataFrame:
+        found = self.data.frames.get(("train", code))
+        return self.foreign[code] if found is None else found
+
+    def teacher(self, seed: int, dense: Callable[[], nn.Module]) -> Teacher:
+        """The outputs of the dense model, which `dense` loads, on every training example: computed once per seed."""
         if seed not in self.teachers:
-            width = dense.config.hidden_size + len(self.data.labels)
-            if 4 * width * len(self.train) > TEACHER_BYTES:
-                self.teachers.clear()
-            self.teachers[seed] = Teacher.of(dense, self.train, self.data.type, self.handle)
+            self.teachers.clear()  # runs go seed by seed
+            self.teachers[seed] = Teacher.of(dense(), self.train, self.data.type, self.handle)
         return self.teachers[seed]
+
+    def train_classes(self) -> np.ndarray:
+        """A number per training example, equal where the label is; examples without one are all different."""
+        strata = self.data.type.strata(self.train_frame)
+        own = np.arange(len(strata)) if not strata.any() else pd.factorize(strata)[0]
+        return np.asarray(own, dtype=np.int64)
+
+    def score(self, model: nn.Module, frame: pd.DataFrame, encoded: Encoded) -> float:
+        """The headline score of a model on some items."""
+        found = evaluate.score(model, self.data.type, frame, encoded, self.data.labels, self.handle)
+        return evaluate.value(self.data.type, found.stats)
 
     def text_frame(self) -> pd.DataFrame:
         """Token, word, truncation and unknown counts per evaluated item (M§6.9), for `text.parquet`."""
         frame, encoded = self.test
-        columns = [column for column in ("text", "pair") if column in frame]
-        joined = frame[columns].agg(" ".join, axis=1)
+        joined = pd.Series([text.replace("\t", " ") for text in self.data.type.texts(frame)])
         unknown = self.tokenizer.unk_token_id
         full = self.encode_untruncated(frame)
         return frame[["language", "split", "id"]].assign(
             tokens=full,
             words=joined.str.split().str.len().to_numpy(),
             characters=joined.str.len().to_numpy(),
-            truncated=full > encoded.lengths(),
-            unknown=[sum(token == unknown for token in tokens) for tokens in encoded.tokens],
+            truncated=(full > encoded.lengths()) & (not self.data.type.windows),
+            unknown=[
+                sum(token == unknown for row in encoded.rows_of([item]) for token in encoded.tokens[row])
+                for item in range(len(encoded))
+            ],
         )
 
     def encode_untruncated(self, frame: pd.DataFrame) -> np.ndarray:
         """Tokens that each example would have without a limit, special tokens included."""
-        return np.array([len(tokens) for tokens in self.data.type.encode(self.tokenizer, frame, 10**6)])
+        return encode(self.data, frame, self.tokenizer, 10**6, False).lengths()
 
     def facts(self) -> dict[str, Any]:
         """What results depend on beside the method: for `config.json`."""
@@ -175,6 +238,7 @@ class Workbench:
             "train": study.train.model_dump(exclude={"checkpoint_minutes"}),
             "calibration": study.calibration.model_dump(),
             "probe": study.probe.model_dump(),
+            "probing": study.probing.model_dump(),
             "precision": "bf16" if self.handle.mixed_precision == "bf16" else "fp32",
             "type": self.data.type.name,
             "metric": self.data.type.metric,
@@ -184,35 +248,57 @@ class Workbench:
             "splits": ["test", *self.data.extra],
             "parallel": self.data.parallel,
             "notes": list(self.data.notes),
+            "baselines": self.data.baselines(),
             "data_digest": self.data.digest(),
             "max_length": self.max_length,
         }
 
     def verify(self, plans: Sequence[Plan]) -> None:
-        """Try every plan's patterns, bounds and levels on the real matrices, so that no mistake waits behind hours of training.
+        """Try every plan's patterns, bounds, levels and schedule on the real matrices, so that no mistake waits behind hours of training.
 
         Raises ConfigError with every problem. The counts do not depend on the scores, so magnitudes stand for any criterion.
         """
-        from engine import mask
-
         problems: list[str] = []
         model = self.pretrained(0)
         for plan in plans:
             try:
-                found = models.matrices(model, plan.include, plan.exclude)
-                names = [matrix.name for matrix in found]
-                floors, ceilings = (
-                    models.patterns_to_names(getattr(plan, key), names, key) for key in ("floors", "ceilings")
-                )
-                scores, keep = {matrix.name: matrix.weight_OI().abs() for matrix in found}, None
-                for level in plan.levels:
-                    keep = mask.select(scores, level, plan.allocation, keep, floors, ceilings)
+                self._try(plan, model)
             except ConfigError as error:
                 problems += [f"{plan.name}: {line}" for line in error.problems]
             except ValueError as error:
                 problems.append(f"method {plan.name}: {error}")
         if problems:
             raise ConfigError(problems)
+
+    def _try(self, plan: Plan, model: nn.Module) -> None:
+        from engine import imported, mask
+
+        if plan.checkpoint:
+            imported.examined(self, plan, model)
+            return
+        found = models.matrices(model, plan.include, plan.exclude)
+        names = [matrix.name for matrix in found]
+        floors, ceilings = (models.patterns_to_names(getattr(plan, key), names, key) for key in ("floors", "ceilings"))
+        scores, keep = {matrix.name: matrix.weight_OI().abs() for matrix in found}, None
+        for number, level in enumerate(plan.levels, start=1):
+            self._try_schedule(plan, number)
+            if not plan.kinds:
+                nested = keep if plan.path == "iterative" else None
+                keep = mask.select(scores, level, plan.allocation, nested, floors, ceilings)
+
+    def _try_schedule(self, plan: Plan, number: int) -> None:
+        """A criterion that averages over windows must have a complete one before its last mask is chosen."""
+        window = plan.criterion.parameters.get("window")
+        if window is None:
+            return
+        total = updates(len(self.train), self.settings({}, plan.epochs(number, self.study.train)))
+        if total < int(window):
+            raise ConfigError(
+                [
+                    f"criterion.window: must be at most {total}, the updates of the level {plan.levels[number - 1]:g}, or its schedule "
+                    f"cannot reach it; got {window}"
+                ]
+            )
 
 
 def _refuse_several_processes() -> None:

@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from pages.ui import drafts, live, loading, navigation, shell, show
+from pages.ui import claims, controls, drafts, keeping, live, loading, navigation, shell, show, tour
 
+COLUMNS = 4
 NEWEST = 10  # studies with links of their own; more stand in a table
-STEPS = (
-    (
-        "degradation",
-        "See who loses what",
-        "Each language's score against sparsity, with intervals, controls and the dense line.",
-    ),
-    ("separability", "See why", "Whether the classes can still be told apart inside the network, layer by layer."),
-    ("map", "See where", "The examples of every language before and after, on one map."),
-    (
-        "new-study",
-        "Try your own",
-        "Your checkpoint, your files, your levels: checked and estimated before anything runs.",
-    ),
-)
 
 
 def intro() -> None:
@@ -45,9 +33,14 @@ def studies() -> None:
     runs: dict[str, list[str]] = {name: [] for name in names}
     for run in live.runs():
         runs.setdefault(run.name.partition("/")[0], []).append(run.state)
-    facts = sorted((loading.facts(name) for name in names), key=lambda found: -found.changed)
+    labels = {name: keeping.labels(name) for name in names}
+    hidden = [name for name in names if labels[name].get("archived")]
+    if hidden and controls.toggle("archived", f"Show {len(hidden)} archived"):
+        hidden = []
+    shown = [loading.facts(name) for name in names if name not in hidden]
+    facts = sorted(shown, key=lambda found: -found.changed)
     for found in facts[:NEWEST]:
-        _study(found, Counter(runs[found.study]))
+        _study(found, Counter(runs[found.study]), labels[found.study])
     if len(facts) > NEWEST:
         _rest(facts, runs)
 
@@ -61,13 +54,20 @@ def _none() -> None:
     )
 
 
-def _study(found: loading.Facts, states: Counter[str]) -> None:
+def _study(found: loading.Facts, states: Counter[str], label: dict[str, Any]) -> None:
     """One study: its name and states, what it holds, and the pages that show it."""
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.markdown(f"**{show.escape(found.study)}**", width="content")
+            title = label.get("title")
+            st.markdown(f"**{show.escape(title or found.study)}**", width="content")
             for state, count in states.most_common():
                 show.state(state, f"{count} {state}")
+            for tag in label.get("tags") or []:
+                st.badge(show.escape(tag), color="gray")
+        if title:
+            st.caption(show.escape(found.study))
+        if label.get("note"):
+            st.text(label["note"])
         st.caption(show.escape(summary(found)))
         if found.broken:
             st.caption(
@@ -75,7 +75,10 @@ def _study(found: loading.Facts, states: Counter[str]) -> None:
             )
         with st.container(horizontal=True, gap="small"):
             navigation.link("degradation", "Open", study=found.study)
+            navigation.link("compare", "Compare", studies=found.study)
+            navigation.link("present", "Present", study=found.study)
             navigation.link("monitor", "Monitor", study=found.study, run="")
+            navigation.link("runs", "Name, tag, delete", study=found.study)
             if f"study:{found.study}" in drafts.starts():
                 navigation.link("new-study", "Use as a template", start=f"study:{found.study}")
 
@@ -122,13 +125,23 @@ def _rest(facts: list[loading.Facts], runs: dict[str, list[str]]) -> None:
 
 
 def first_steps() -> None:
-    """The first five minutes: four steps, each with its link."""
+    """The first five minutes: the stops of the guided tour, on the newest study that has something to show."""
     st.subheader("The first five minutes", anchor=False)
-    for number, (column, (key, title, what)) in enumerate(zip(st.columns(len(STEPS)), STEPS, strict=True), 1):
-        with column, st.container(border=True, height="stretch"):
-            st.markdown(f"**{number}. {title}**")
-            st.caption(what)
-            navigation.link(key, navigation.place(key).title)
+    study = ready()
+    if study:
+        tour.link_to(1, f"Take the tour of {study}", study)
+    for number, step in enumerate(tour.STEPS, 1):
+        if number % COLUMNS == 1:
+            columns = st.columns(COLUMNS)
+        with columns[(number - 1) % COLUMNS], st.container(border=True, height="stretch"):
+            st.markdown(f"**{number}. {show.escape(step.title)}**")
+            tour.link_to(number, navigation.place(step.page).title, study)
+
+
+def ready() -> str:
+    """The newest study with a pruned level; empty where there is none."""
+    found = [facts for facts in map(loading.facts, loading.studies()) if facts.all_levels]
+    return max(found, key=lambda facts: facts.changed).study if found else ""
 
 
 def sparsity() -> None:
@@ -147,5 +160,6 @@ def sparsity() -> None:
 with shell.page("home"):
     intro()
     studies()
+    claims.board()
     first_steps()
     sparsity()

@@ -81,13 +81,15 @@ def others(runs: list[live.Live]) -> None:
             "state": run.state,
             "ended": pd.Timestamp(run.changed, unit="s") if run.changed else None,
             "why": run.reason,
+            "open": f"monitor?study={run.name.partition('/')[0]}&run={run.name}",
         }
         for run in ended
     ]
     with st.expander(f"{len(ended)} runs that have ended", expanded=len(ended) <= LISTED):
         st.dataframe(
             pd.DataFrame(rows), hide_index=True,
-            column_config={"ended": st.column_config.DatetimeColumn("ended", format="distance"), "why": st.column_config.TextColumn("why", width="large")},
+            column_config={"ended": st.column_config.DatetimeColumn("ended", format="distance"), "why": st.column_config.TextColumn("why", width="medium"),
+                           "open": st.column_config.LinkColumn("log and curves", display_text="Open")},
         )  # fmt: skip
 
 
@@ -129,8 +131,21 @@ def numbers(run: live.Live) -> None:
         "Time left": f"≈ {show.duration(run.eta)}" if run.eta is not None else "–",
         "Last sign of life": f"{show.duration(run.beat_age)} ago" if run.beat_age is not None else "–",
     }
+    if run.state == "running":
+        values |= {"Examples per second": speed(run), "Memory": memory(run)}
     for column, (label, value) in zip(st.columns(len(values)), values.items(), strict=True):
         column.metric(label, value, border=True)
+
+
+def speed(run: live.Live) -> str:
+    """Training throughput, as the last lines of the run say it."""
+    rates = [line["examples_per_second"] for line in loading.lines(run.name)[-20:] if line.get("examples_per_second")]
+    return f"{rates[-1]:,.0f}" if rates else "–"
+
+
+def memory(run: live.Live) -> str:
+    """Main memory of the run's process, where it runs on this machine."""
+    return show.size(run.memory) if run.memory else "–"
 
 
 def buttons(run: live.Live) -> None:

@@ -5,9 +5,24 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
-from pages.ui import controls, drafts, form, jobs, link, loading, methods_form, navigation, shell, show, task_form, toml
+from pages.ui import (
+    controls,
+    drafts,
+    form,
+    jobs,
+    link,
+    live,
+    loading,
+    methods_form,
+    navigation,
+    shell,
+    show,
+    task_form,
+    toml,
+)
 
 TEXT, BASE, ORIGIN, SEEN, VERSION = (f"new-study.{name}-now" for name in ("text", "base", "origin", "seen", "version"))
 SAVED, STARTED = "new-study.saved-now", "new-study.started-now"
@@ -128,16 +143,74 @@ def judge(text: str) -> None:
             disabled=bool(wrong) or not name,
             help="Queues every run; they go on when this page is closed.",
         )
+        look = shell.action(
+            "Look at the data",
+            "look",
+            disabled=bool(wrong) or not name,
+            help="Reads the data in a process of its own and shows the first rows of every split and language.",
+        )
         download(text)
+    if look:
+        read_data(name, text)
     if asked:
         ask(name, text)
     if start:
         submit(name, text)
     if st.session_state.get(STARTED) == (name, text):
         st.success(f"The runs of {show.escape(name)} are queued.")
+        places(name)
         navigation.link("monitor", "Watch them in the Monitor", study=name, run="")
+    if name and drafts.preview(name).facts():
+        st.fragment(rows, run_every=1 if drafts.preview(name).running() else None)(name, drafts.about(text))
     if name and drafts.check(name).facts():
         st.fragment(answer, run_every=1 if drafts.check(name).running() else None)(name, drafts.about(text))
+
+
+def places(name: str) -> None:
+    """Where the runs of a study stand in the queue."""
+    waiting = [run for run in live.runs(name) if run.position is not None]
+    if waiting:
+        first, last = min(run.position or 0 for run in waiting), max(run.position or 0 for run in waiting)
+        st.caption(f"{len(waiting)} runs wait, at places {first} to {last} of the queue.")
+
+
+def read_data(name: str, text: str) -> None:
+    """Save the file and have its data read."""
+    file = drafts.save(name, text)
+    drafts.preview(name).start(["pages.ui.preview", str(file)], drafts.about(text))
+    st.session_state[SAVED] = name
+    st.rerun()
+
+
+def rows(name: str, about: str) -> None:
+    """The first rows of every split and language, or what is wrong with the data."""
+    job = drafts.preview(name)
+    if job.running():
+        st.caption("Reading the data …")
+        return
+    found = job.output()
+    if job.facts().get("about") != about:
+        st.caption("The data was last read for an earlier version of this file.")
+    elif found is None:
+        show.problems(job.errors() or ["reading ended without an answer"], "The data:")
+    else:
+        parts(found)
+
+
+def parts(found: dict[str, Any]) -> None:
+    """What was read, with a choice of split and language."""
+    counts = pd.DataFrame(found["parts"]).pivot_table(index="language", columns="split", values="rows", sort=False)
+    labels = f"{len(found['labels'])} labels: {', '.join(found['labels'][:12])}" if found["labels"] else ""
+    kind = "parallel by id" if found["parallel"] else "not parallel"
+    st.markdown(f"**The data is read.** {show.escape('; '.join(part for part in (labels, kind) if part))}")
+    counts = counts.map(lambda count: "–" if count != count else f"{count:.0f}")
+    st.dataframe(counts, height=min(220, 38 + 35 * len(counts)))
+    names = [f"{part['split']} · {part['language']}" for part in found["parts"]]
+    chosen = st.selectbox("First rows of", names, key="preview-part")
+    head = pd.DataFrame(found["parts"][names.index(chosen)]["examples"])
+    st.dataframe(head[sorted(head.columns, key=lambda name: name == "id")], hide_index=True)
+    for note in found["notes"]:
+        st.caption(show.escape(note))
 
 
 def ask(name: str, text: str) -> None:

@@ -6,8 +6,13 @@ two routes to one number. First the engine's formulas, then the measures of the 
 
 from __future__ import annotations
 
+import collections
 import itertools
 import math
+import re
+import string
+import sys
+import unicodedata
 from decimal import ROUND_FLOOR, Decimal
 from fractions import Fraction
 
@@ -307,6 +312,38 @@ def contrastive(anchors, candidates, positives, temperature, valid=None) -> floa
         log_sum = peak + math.log(sum(math.exp(v - peak) for v in logits.values()))
         losses.append(-sum(logits[j] - log_sum for j in chosen) / len(chosen))
     return sum(losses) / len(losses) if losses else 0.0
+
+
+def bank_contrast(anchors, bank, rows, others, labels, temperature, batch=None) -> tuple[float, float]:
+    """By example and by label; candidates: the batch without the anchor, then the bank's rows of batch and others."""
+    batch = anchors if batch is None else batch
+    candidates = [(array(vector), row, "batch") for vector, row in zip(batch, rows, strict=True)]
+    candidates += [(array(vector), row, "bank") for row in (*rows, *others) for vector in bank[row]]
+    found = []
+    for positive in (
+        lambda mine, row, place: place == "bank" and row == mine,
+        lambda mine, row, place: labels[row] == labels[mine],
+    ):
+        flags = [[positive(mine, row, place) for _, row, place in candidates] for mine in rows]
+        valid = [[j != i for j in range(len(candidates))] for i in range(len(rows))]
+        found.append(contrastive(anchors, [vector for vector, _, _ in candidates], flags, temperature, valid))
+    return found[0], found[1]
+
+
+def learned_gate(kind, score, weight, grad, strength, share, count, matrices, u=None, threshold=0.1) -> float:
+    """Gradient of one gate's score, by finite differences of penalty and gate: λ-penalty plus ∂L/∂ŵ·w·∂gate/∂score."""
+    step = 1e-6
+    if kind == "soft":
+
+        def penalty(s):
+            return strength * share / (1 + math.exp(-s)) / count / matrices
+
+        return (penalty(score + step) - penalty(score - step)) / (2 * step) + weight * grad
+
+    def total(s):
+        return grad * weight * hard_concrete(s, u) + strength / count * hard_concrete_penalty([s])
+
+    return (total(score + step) - total(score - step)) / (2 * step)
 
 
 def softmax(logits, temperature=1.0) -> list[float]:
@@ -624,6 +661,59 @@ def jaccard(a, b):
     return len(first & second) / len(first | second)
 
 
+def bpe_products(word: str, ranks: dict[tuple[str, str], int]) -> list[str]:
+    """Products of byte-pair encoding on a word, in order: each time every adjacent pair is looked at anew (M§2.5)."""
+    parts, products = list(word), []
+    while True:
+        best = None
+        for place in range(len(parts) - 1):
+            rank = ranks.get((parts[place], parts[place + 1]))
+            if rank is not None and (best is None or rank < best[0]):
+                best = (rank, place)
+        if best is None:
+            return products
+        place = best[1]
+        parts = [*parts[:place], parts[place] + parts[place + 1], *parts[place + 2 :]]
+        products.append(parts[place])
+
+
+# --- heads and neurons (M§2, M§3) -----------------------------------------------------------------------------------
+
+
+def derivative(loss, step=1e-4) -> float:
+    """Of a function of one number, at 1, by central differences."""
+    return (loss(1 + step) - loss(1 - step)) / (2 * step)
+
+
+def unit_score(weight_scores, places, count, width, unit) -> float:
+    """Mean over every (matrix, axis, start) of the unit's rows or columns, entry by entry."""
+    values = []
+    for name, axis, start in places:
+        matrix = array(weight_scores[name])
+        for i in range(matrix.shape[0]):
+            for j in range(matrix.shape[1]):
+                if start + unit * width <= (i, j)[axis] < start + (unit + 1) * width:
+                    values.append(matrix[i, j])
+    return sum(values) / len(values)
+
+
+def select_units(scores, sparsity, least) -> list[list[bool]]:
+    """Remove one at a time: the lowest score, the later among equals, of a layer that has more than `least`."""
+    keep = [[True] * len(layer) for layer in scores]
+    total = math.floor(Fraction(str(sparsity)) * sum(map(len, scores)) + Fraction(1, 2))
+    for _ in range(total):
+        open_ = [
+            (scores[i][j], -i, -j)
+            for i in range(len(scores))
+            for j in range(len(scores[i]))
+            if keep[i][j] and sum(keep[i]) > least
+        ]
+        if open_:
+            _, i, j = min(open_)
+            keep[-i][-j] = False
+    return keep
+
+
 # --- flips, controls, restoration
 
 
@@ -688,3 +778,83 @@ def spearman(x, y):
 def leave_one_out(x, y):
     values = [spearman([*x[:g], *x[g + 1 :]], [*y[:g], *y[g + 1 :]]) for g in range(len(x))]
     return min(values), max(values)
+
+
+# -- comparisons of methods ---------------------------------------------------------------------------------------
+
+
+def crossed_interval(values, seed, resamples):
+    """Bootstrap of the mean of seeds × languages, both resampled: one resample at a time, by explicit counts."""
+    values = np.asarray(values, dtype=np.float64)
+    rng = np.random.default_rng(seed)
+    draws = []
+    for n in values.shape:
+        drawn = rng.integers(n, size=(resamples, n))
+        draws.append([[list(row).count(place) for place in range(n)] for row in drawn])
+    means = []
+    for seed_counts, language_counts in zip(*draws, strict=True):
+        total = 0.0
+        for s, u in enumerate(seed_counts):
+            for k, v in enumerate(language_counts):
+                total += u * v * float(values[s, k])
+        means.append(total / values.size)
+    return np.quantile(means, 0.025), np.quantile(means, 0.975)
+
+
+# -- answers of questions (M§5): the official scripts, written out as they are published ----------------------------
+
+
+def squad_tokens(text: str) -> list[str]:
+    """SQuAD v1.1's and v2.0's `normalize_answer(s).split()`."""
+    lowered = "".join(letter for letter in text.lower() if letter not in set(string.punctuation))
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", lowered).split()).split()
+
+
+def mlqa_tokens(text: str, language: str) -> list[str]:
+    """MLQA's `normalize_answer` for its seven languages, `mixed_segmentation` for Chinese included."""
+    marks = {chr(i) for i in range(sys.maxunicode) if unicodedata.category(chr(i)).startswith("P")} | set(
+        string.punctuation
+    )
+    articles = {
+        "en": r"\b(a|an|the)\b",
+        "es": r"\b(un|una|unos|unas|el|la|los|las)\b",
+        "vi": r"\b(của|là|cái|chiếc|những)\b",
+        "de": r"\b(ein|eine|einen|einem|eines|einer|der|die|das|den|dem|des)\b",
+        "ar": r"\sال^|ال",
+    }
+    plain = "".join(letter for letter in text.lower() if letter not in marks)
+    plain = re.sub(articles[language], " ", plain) if language in articles else plain
+    if language != "zh":
+        return [part for part in plain.split() if part.strip()]
+    parts, held = [], ""
+    for letter in plain:
+        if re.search(r"[\u4e00-\u9fa5]", letter):
+            parts += held.split()
+            held = ""
+            parts.append(letter)
+        else:
+            held += letter
+    return parts + held.split()
+
+
+def squad_f1(found: list[str], wanted: list[str]) -> float:
+    """SQuAD v2.0's `compute_f1` on token lists."""
+    common = collections.Counter(found) & collections.Counter(wanted)
+    same = sum(common.values())
+    if len(found) == 0 or len(wanted) == 0:
+        return float(found == wanted)
+    if same == 0:
+        return 0.0
+    precision, recall = same / len(found), same / len(wanted)
+    return 2 * precision * recall / (precision + recall)
+
+
+def best_span(start: np.ndarray, end: np.ndarray, inside: np.ndarray, longest: int) -> tuple[float, int, int]:
+    """The span of highest start + end within the context, by trying all."""
+    found = [
+        (float(start[i] + end[j]), i, j)
+        for i in range(len(start))
+        for j in range(i, min(len(start), i + longest))
+        if inside[i] and inside[j]
+    ]
+    return max(found, key=lambda one: one[0])

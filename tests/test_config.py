@@ -90,18 +90,67 @@ objective = { strenght = 1 }
             'recipe = "magnitude"\nlevels = [0.5]\nkeep_weights = [0.6]',
             "method[0].keep_weights: must be among the levels",
         ),
-        ('recipe = "magnitude"\nlevels = [0.5]\npath = "independent"', "method[0].path: must be iterative"),
-        ('recipe = "magnitude"\nlevels = [0.5]\ntrain = { epochs = 2 }', "method[0].train.epochs: must be left out"),
         (
-            'recipe = "magnitude"\nlevels = [0.5]\ncriterion = { name = "pins" }',
-            "method[0].criterion.name: must be one of",
+            'recipe = "magnitude"\nlevels = [0.5]\npath = "independent"\nschedule = { name = "steps" }',
+            "method[0].schedule.name: must be one of one_shot, linear, cubic",
         ),
+        (
+            'recipe = "magnitude"\nlevels = [0.5]\npath = "iterative"\ncriterion = { name = "pins" }',
+            "method[0].path: must be independent with pins, which scores while it trains",
+        ),
+        (
+            'recipe = "movement"\nlevels = [0.5]\nschedule = { name = "one_shot" }',
+            "method[0].schedule.warmup: must be above 0 with movement",
+        ),
+        (
+            'recipe = "pins"\nlevels = [0.5]\nschedule = { warmup = 0.6, cooldown = 0.4 }',
+            "method[0].schedule.warmup: warmup + cooldown must be below 1",
+        ),
+        (
+            'recipe = "movement"\nlevels = [0.5]\nallocation = "lamp"',
+            "method[0].allocation: must not be lamp with movement",
+        ),
+        (
+            'recipe = "l0"\nlevels = [0.5]\nstrength = [1.0]',
+            "method[0].levels: must be left out for l0, whose axis is strength",
+        ),
+        ('recipe = "l0"', "method[0].strength: must have at least one level, such as [1.0, 4.0]"),
+        ('recipe = "soft_movement"\nstrength = [2.0, 1.0]', "method[0].strength: must be ascending"),
+        ('recipe = "small"\nsizes = [0.1, 0.5]', "method[0].sizes: must be descending"),
+        (
+            'recipe = "small"\nsizes = [0.5]\ncriterion = { name = "fisher" }',
+            "method[0].criterion: must be left out for small",
+        ),
+        (
+            'recipe = "cap_f"\nallocation = "row"',
+            "method[0].allocation: must be left out with granularity 'structured'",
+        ),
+        (
+            'recipe = "cap_f"\ngranularity = "unstructured"',
+            "method[0].granularity: must be structured, heads or neurons with",
+        ),
+        (
+            'recipe = "alignreg_cosine"\nlevels = [0.5]\nobjective = { before_mask = true }\nstart = "pretrained"',
+            "method[0].objective.before_mask: must be false unless start is dense",
+        ),
+        (
+            'recipe = "distill"\nsizes = [0.5]\nobjective = { name = "alignreg_cosine" }',
+            "method[0].objective.name: must not compare weights for distill",
+        ),
+        ('recipe = "magnitude"\nlevels = [0.5]\ntrain = { epochs = 2 }', "method[0].train.epochs: must be left out"),
         ('recipe = "dense"\nlevels = [0.5]', "method[0].levels: must be left out: dense runs in every study"),
     ],
 )
 def test_methods(method: str, message: str) -> None:
     found = problems(f'[study]\nname = "x"\n[[method]]\n{method}\n')
     assert any(line.startswith(message) for line in found), found
+
+
+def test_prune_only_leaves_nothing_to_learn_scores_in() -> None:
+    found = problems('[study]\nname = "x"\n[train]\nretrain_epochs = 0\n[[method]]\nrecipe = "pins"\nlevels = [0.5]\n')
+    assert any(
+        "method[0].criterion.name: must not need training with train.retrain_epochs = 0" in line for line in found
+    )
 
 
 def test_names_must_be_unique_and_a_pruning_method_is_needed() -> None:

@@ -482,14 +482,25 @@ def statistics(weight: torch.Tensor) -> dict:
 def test_every_row_keeps_the_contract(name):
     row, weight = CRITERIA[name], torch.randn(4, 6)
     needed = {key: value for key, value in statistics(weight).items() if key in row.needs}
+    if row.options.get("granularity") == "structured":  # collected and called by `stats.unit_scores`, tested there
+        assert row.needs in ({"mask_grad"}, {"unit_outputs"}) and set(row.options["units"]) <= {"head", "neuron", "ffn"}
+        return
     assert "weight" in row.needs
     assert row.needs - {"weight", "training"} == needed.keys()
+    if row.options.get("axis") == "strength":
+        gates = row.function(**row.defaults())
+        assert gates.factor("a", weight, 0.5, True).shape == weight.shape
+        gates.backward("a", weight, needed["grad"], 1.0, 0.5)
+        gates.step(1.0)
+        assert gates.masks()["a"].dtype == torch.bool and gates.kept("a", weight).shape == weight.shape
+        return
     if "training" in row.needs:
         state = row.function(**row.defaults())
-        assert type(state).__name__ == row.options["state"]
-        assert row.options["update"] in {"before_step", "after_step"}
+        assert row.options["update"] in {"after_backward", "before_step", "after_step"}
+        assert row.options["masking"] in {"shadow", "zero_after_step"} and not state.ready
         for _ in range(20):
             state.update("a", weight=weight, **needed)
+        assert state.ready
         scores = state.scores()["a"]
     else:
         scores = row.function(weight, **needed, **row.defaults())
@@ -511,6 +522,10 @@ def test_rows_of_the_table():
         "platon",
         "pins",
         "movement",
+        "soft_movement",
+        "l0",
+        "taylor_structured",
+        "head_sensitivity",
     } == set(CRITERIA)
     assert CRITERIA["wanda"].options["allocation"] == "row"
     assert CRITERIA["lamp"].options["allocation"] == "lamp"

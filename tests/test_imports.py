@@ -14,8 +14,9 @@ ROOT = Path(__file__).parent.parent
 TABLES = {"criteria", "mask", "objectives", "schedule", "recipes", "tasks", "model"}
 FROM_ENGINE = {"config", "registry", "record", "metrics"} | TABLES
 # The way a datum goes. A module may import what stands to its left, and the shared pieces of any place.
-ORDER = ["registry", "metrics", "schedule", "mask", "criteria", "objectives", "tasks", "config", "recipes", "checks", "model", "reading", "data", "device", "stats",
-         "masked", "trainer", "evaluate", "extract", "size", "weights", "workbench", "record", "levels", "runner", "estimate", "queue"]  # fmt: skip
+ORDER = ["registry", "metrics", "schedule", "mask", "criteria", "objectives", "tasks", "config", "recipes", "plan", "checks", "model", "reading", "data", "device",
+         "stats", "masked", "structured", "pruning", "guidance", "trainer", "evaluate", "extract", "size", "weights", "probing", "workbench", "record", "context", "selection", "levels",
+         "arm", "arms", "runner", "estimate", "queue"]  # fmt: skip
 
 
 def imports(path: Path) -> Iterator[tuple[str, bool]]:
@@ -76,7 +77,7 @@ def test_imports_point_left(path: Path) -> None:
 @pytest.mark.parametrize(
     "module",
     ["engine.config", "engine.checks", "engine.registry", "engine.record", "engine.recipes", "engine.criteria", "engine.mask", "engine.objectives",
-     "engine.schedule", "engine.tasks", "engine.tasks.languages", "engine.metrics", "engine.model", "engine.queue", "analysis.tables", "analysis.figures"],
+     "engine.schedule", "engine.tasks", "engine.tasks.languages", "engine.metrics", "engine.model", "engine.structured", "engine.queue", "analysis.tables", "analysis.figures"],
 )  # fmt: skip
 def test_no_torch_when_imported(module: str) -> None:
     code = f"import sys, {module}; print('torch' in sys.modules or 'transformers' in sys.modules)"

@@ -500,7 +500,8 @@ def test_errors(call, message):
 # --- the table ------------------------------------------------------------------------------------------------------
 
 WEIGHT_SPACE = [name for name, row in OBJECTIVES.items() if "reference" in row.needs]
-OUTPUT_SPACE = [name for name in OBJECTIVES if name not in WEIGHT_SPACE]
+REMEMBERING = [name for name, row in OBJECTIVES.items() if row.needs & {"latest_teacher", "banks"}]
+OUTPUT_SPACE = [name for name in OBJECTIVES if name not in WEIGHT_SPACE + REMEMBERING]
 
 
 def outputs(name, rows=16):
@@ -520,7 +521,7 @@ def test_every_weight_space_row_keeps_the_contract(name):
     shape = {key: row.defaults()[key] for key in row.options["shape"]}
     value, gradient = row.function(w0, w, mask, **shape)
     assert value.dim() == 0 and gradient.shape == w.shape
-    assert row.defaults().keys() - shape.keys() == {"strength", "reference"}
+    assert row.defaults().keys() - shape.keys() - {"before_mask"} == {"strength", "reference"}
     assert name in weight_space.KERNELS
 
 
@@ -538,7 +539,7 @@ def test_every_output_space_row_keeps_the_contract(name):
 def test_every_row_is_described(name):
     row = OBJECTIVES[name]
     assert row.title and row.what.endswith(".") and row.section.startswith("M§") and row.source
-    assert row.needs <= {"reference", "teacher_logits", "teacher_states"}
+    assert row.needs <= {"reference", "teacher_logits", "teacher_states", "latest_teacher", "banks"}
     assert all(parameter.problem(parameter.default) is None for parameter in row.parameters)
 
 
@@ -584,3 +585,78 @@ def test_alignreg_has_the_size_of_a_clipped_gradient():
     moved = w0 + 0.004 * torch.randn(768, 768, generator=generator)
     _, gradient = objectives.alignreg_cosine(w0, moved, mask)
     assert 0.1 < np.linalg.norm(gradient.numpy()) < 100
+
+
+# --- contrast with banks (M§4.4) --------------------------------------------------------------------------------------
+
+
+def bank_case(per_example=2, rows=(3, 0, 5), others=(1, 6, 4)):
+    generator = torch.Generator().manual_seed(4)
+    anchors = torch.randn(len(rows), 4, generator=generator, dtype=torch.float64, requires_grad=True)
+    bank = torch.randn(8, per_example, 4, generator=generator, dtype=torch.float64)
+    labels = torch.tensor([0, 1, 0, 1, 2, 0, 1, 2])
+    return anchors, bank, torch.tensor(rows), torch.tensor(others), labels
+
+
+@pytest.mark.parametrize("per_example", [1, 2])
+def test_contrast_with_a_bank_is_the_plain_loop_over_its_candidates(per_example):
+    anchors, bank, rows, others, labels = bank_case(per_example)
+    found = objectives.bank_contrast(anchors, bank, rows, others, labels, 0.2)
+    plain = reference.bank_contrast(anchors.detach(), bank, rows.tolist(), others.tolist(), labels.tolist(), 0.2)
+    assert [float(value.detach()) for value in found] == pytest.approx(plain, rel=1e-12)
+
+
+def test_contrast_with_one_stored_copy_is_infonce():
+    """One positive per anchor: cross-entropy of the similarities with the anchor's own row as the class (M§4.4)."""
+    anchors, bank, rows, others, labels = bank_case(1)
+    by_example, _ = objectives.bank_contrast(anchors, bank, rows, others, labels, 0.5)
+    z = functional.normalize(anchors.detach(), dim=1)
+    stored = functional.normalize(bank[torch.cat([rows, others]), 0], dim=1)
+    logits = torch.cat([z @ z.T, z @ stored.T], dim=1) / 0.5
+    logits[:, : len(rows)].fill_diagonal_(-float("inf"))
+    target = len(rows) + torch.arange(len(rows))
+    assert float(by_example.detach()) == pytest.approx(float(functional.cross_entropy(logits, target)))
+
+
+def test_the_batch_is_a_candidate_but_learns_nothing_from_it():
+    anchors, bank, rows, others, labels = bank_case()
+    loss = sum(objectives.bank_contrast(anchors, bank, rows, others, labels, 0.2))
+    (gradient,) = torch.autograd.grad(loss, anchors)
+    frozen = anchors.detach().clone()
+    step, numeric = 1e-6, torch.zeros_like(frozen)
+    for i in range(len(frozen)):
+        for j in range(frozen.shape[1]):
+            sides = []
+            for sign in (1, -1):
+                moved = frozen.clone()
+                moved[i, j] += sign * step
+                # Only anchor i moves; as a candidate it stays where it was.
+                sides.append(
+                    reference.bank_contrast(moved, bank, rows.tolist(), others.tolist(), labels.tolist(), 0.2, frozen)
+                )
+            numeric[i, j] = (sum(sides[0]) - sum(sides[1])) / (2 * step)
+    assert torch.allclose(gradient, numeric, atol=1e-6)
+
+
+def test_cap_without_contrast_is_distillation():
+    student, teacher, _ = logits(3, 5)
+    anchors, bank, rows, others, labels = bank_case()
+    total, logged = objectives.cap(
+        torch.tensor(1.25), student, anchors, teacher, {"pretrained": bank}, rows, {"pretrained": others}, labels,
+        unsupervised=0.0, supervised=0.0, task=0.3, distillation=0.7, temperature_kd=2.0,
+    )  # fmt: skip
+    assert float(total.detach()) == pytest.approx(0.3 * 1.25 + 0.7 * reference.distillation_kl(student, teacher, 2.0))
+    assert set(logged) == {"divergence", "contrast_pretrained", "contrast_labels_pretrained"}
+
+
+def test_cap_adds_every_bank():
+    student, teacher, _ = logits(3, 5)
+    anchors, bank, rows, others, labels = bank_case()
+    banks, drawn = {"pretrained": bank, "snapshots": bank.flip(0)}, {"pretrained": others, "snapshots": others}
+    total, _ = objectives.cap(torch.tensor(0.0), student, anchors, teacher, banks, rows, drawn, labels, task=0.0,
+                                   distillation=0.0, unsupervised=2.0, supervised=3.0, temperature=0.2)  # fmt: skip
+    plain = [
+        reference.bank_contrast(anchors.detach(), values, rows.tolist(), others.tolist(), labels.tolist(), 0.2)
+        for values in banks.values()
+    ]
+    assert float(total.detach()) == pytest.approx(sum(2 * a + 3 * b for a, b in plain))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +17,7 @@ from streamlit.testing.v1 import AppTest
 
 from analysis.measures import files
 from engine import queue, record
-from pages.ui import controls, drafts, form, jobs, live, loading, measuring, navigation, show, toml
+from pages.ui import controls, drafts, form, jobs, live, loading, measuring, navigation, show, toml, uploads
 from tests.conftest import ROOT
 from tests.synthetic import Shape, World, write_run, write_store
 
@@ -382,7 +383,7 @@ def test_a_figure_carries_reading_caption_data_and_definition() -> None:
     said = texts(app)
     assert "ar loses *most*: 4.0 points" in said and "n = 200; 2 seeds" in said
     assert app.dataframe[0].value["drop"].tolist() == [1.5, 4.0]
-    assert [button.label for button in app.get("download_button")] == ["Data as CSV", "Figure as HTML"]
+    assert [button.label for button in app.get("download_button")] == ["CSV", "Parquet", "LaTeX", "HTML"]
     assert any("HSIC" in formula.value for formula in app.latex)
     assert [popover.proto.popover.label for popover in app.get("popover")] == ["What is CKA?"]
     assert app.metric[0].label == "Accuracy" and "gold class" in app.metric[0].help
@@ -484,3 +485,120 @@ def test_log_tail_reads_the_end_of_a_long_file(tmp_path: Path) -> None:
     tail = live.log_tail(tmp_path / "log.txt", 3)
     assert tail.splitlines() == ["line 99997", "line 99998", "line 99999"]
     assert live.log_tail(tmp_path / "absent.txt") == ""
+
+
+# -- data of one's own --------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Given:
+    """A file as the uploader hands it over."""
+
+    name: str
+    data: bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    def getvalue(self) -> bytes:
+        return self.data
+
+
+GOOD = "id\ttext\tlabel\n1\tشغّل الموسيقى\tplay\n2\tأطفئ الضوء\tlight\n".encode()
+
+
+def test_good_files_are_kept_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRUNOSCOPE_STORE", str(tmp_path))
+    found = uploads.keep("mine", [Given("train.en.tsv", GOOD), Given("test.ar.tsv", GOOD), Given("test.en.tsv", GOOD)])
+    assert found.problems == [] and found.languages == {"train": ["en"], "test": ["ar", "en"]}
+    assert found.paths["test"] == str(tmp_path / ".uploads" / "mine" / "test.{language}.tsv")
+    assert (tmp_path / ".uploads" / "mine" / "test.ar.tsv").read_bytes() == GOOD
+    uploads.clear("mine")
+    assert uploads.keep("mine", []).paths == {}
+
+
+@pytest.mark.parametrize(("name", "data", "rule"), [
+    ("data.tsv", GOOD, "must be called"),
+    ("../train.en.tsv", GOOD, "must be called"),
+    ("train.en.pkl", GOOD, "must end in"),
+    ("test.de.tsv", b"id\ttext\n1\ta\tb\tc\n", "must be a tsv file"),
+    ("test.de.tsv", b"\xff\xfe\x00bad", "must be"),
+    ("test.de.jsonl", b"{no", "must be a jsonl file"),
+    ("test.de.parquet", b"not parquet", "must be a parquet file"),
+    ("test.de.tsv", b"id\ttext\n", "at least one row"),
+])  # fmt: skip
+def test_bad_files_are_named_and_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, data: bytes, rule: str
+) -> None:
+    monkeypatch.setenv("PRUNOSCOPE_STORE", str(tmp_path))
+    found = uploads.keep("mine", [Given(name, data)])
+    assert len(found.problems) == 1 and rule in found.problems[0] and str(tmp_path) not in found.problems[0]
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_large_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRUNOSCOPE_STORE", str(tmp_path))
+    monkeypatch.setattr(uploads, "MOST_BYTES", 10)
+    assert "at most" in uploads.keep("mine", [Given("train.en.tsv", GOOD)]).problems[0]
+    with pytest.raises(ValueError, match="must match"):
+        uploads.folder("../up")
+
+
+def test_data_is_read_by_a_process_of_its_own(tmp_path: Path, tiny_study: Callable[..., Path]) -> None:
+    done = subprocess.run([sys.executable, "-m", "pages.ui.preview", str(tiny_study())], cwd=ROOT, capture_output=True, text=True, check=False)  # fmt: skip
+    found = json.loads(done.stdout)
+    parts = {(part["split"], part["language"]): part for part in found["parts"]}
+    assert parts["test", "de"]["rows"] == 48 and len(parts["test", "de"]["examples"]) == 5
+    assert set(parts["train", "en"]["examples"][0]) >= {"id", "text", "label"} and found["labels"] == [
+        "call",
+        "light",
+        "play",
+    ]
+    broken = tmp_path / "broken.toml"
+    broken.write_text("[study\n")
+    done = subprocess.run([sys.executable, "-m", "pages.ui.preview", str(broken)], cwd=ROOT, capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 2 and "Traceback" not in done.stderr and done.stderr.strip()
+
+
+def test_the_page_shows_what_was_read(page: Open, tmp_path: Path) -> None:
+    app = page("new-study", tmp_path)
+    job = drafts.preview("my-study")
+    job.folder.mkdir(parents=True)
+    record.write_json(
+        job.folder / "job.json",
+        {"pid": 0, "about": drafts.about(app.session_state["new-study.text-now"]), "started": 0.0},
+    )
+    rows = {
+        "split": "test",
+        "language": "ar",
+        "rows": 2,
+        "examples": [{"id": "1", "text": "شغّل الموسيقى", "label": "play"}],
+    }
+    (job.folder / "output.txt").write_text(
+        json.dumps({"parts": [rows], "labels": ["play"], "parallel": True, "notes": ["a note"]})
+    )
+    app = page("new-study", tmp_path)
+    assert "The data is read" in texts(app) and "a note" in texts(app)
+    assert "شغّل الموسيقى" in str([frame.value for frame in app.dataframe])
+
+
+def test_a_recipe_on_another_axis_is_drawn_from_its_row(
+    monkeypatch: pytest.MonkeyPatch, page: Open, tmp_path: Path
+) -> None:
+    from pages.ui import methods_form
+
+    rows = loading.table("recipes")
+    assert [methods_form.axis(row) for row in methods_form.pruning().values()].count("levels") >= 10
+    assert not {"dense", "dense_continued"} & set(methods_form.pruning())
+    assert methods_form._named(("movement", {"lr": 0.1})) == ("movement", {"lr": 0.1}) and methods_form._named(
+        None
+    ) == ("", {})
+    assert methods_form.family(rows["sdp_cc"]) == "Self-distillation"
+
+
+def test_monitor_shows_throughput_and_memory(page: Open, busy: Path) -> None:
+    run = record.Run(busy / SMALL.study / "magnitude-s0")
+    run.log("train", 31, 1, level=0.9, cycle=1, cycle_step=1, loss=0.5, examples_per_second=1234.0)
+    values = {metric.label: metric.value for metric in page("monitor", busy).metric}
+    assert values["Examples per second"] == "1,234" and values["Memory"].endswith(("MB", "GB"))

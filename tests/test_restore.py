@@ -146,6 +146,10 @@ def test_the_command_and_what_it_refuses(done: tuple[Run, Workbench]) -> None:
     runner.execute(continued, done[1])
     said = CliRunner().invoke(app, again)  # everything is done but the restoration
     assert said.exit_code == 0 and "tiny/magnitude-s0: restored part by part at 0.9" in said.output, said.output
+    import torch
+
+    with pytest.raises(RecordError, match="must have matrices of the dense model's shapes"):
+        restore._refuse_other_shapes(done[0], {"a": torch.zeros(2)}, {"a": torch.zeros(3)})
     wrong = CliRunner().invoke(app, ["restore", "tiny/magnitude-s0", "--level", "0.5", "--store", store])
     assert wrong.exit_code == 2 and "level: must be one of 0.9; got 0.5" in wrong.output
     with pytest.raises(RecordError, match="must be a pruned run whose dense run has weights"):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.schedule import SCHEDULES, cubic, linear, one_shot, steps
+from engine.schedule import RAMP_NAMES, SCHEDULES, cubic, linear, one_shot, sparse_dense_sparse, steps
 from tests import reference
 
 HUNDREDTHS = st.integers(0, 100).map(lambda i: i / 100)
@@ -93,9 +93,15 @@ def test_bad_levels(levels, message):
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_every_row_keeps_the_contract(name):
     row = SCHEDULES[name]
-    end = {"levels": [0.2, 0.8]} if "levels" in row.needs else {"final": 0.8, **row.defaults()}
+    ramp = {name: value for name, value in row.defaults().items() if name in RAMP_NAMES}
+    end = {"levels": [0.2, 0.8]} if "levels" in row.needs else {"initial": 0.0, "final": 0.8, **ramp}
     path = [row.function(step=t, total=50, **end) for t in range(51)]
     assert path[-1] == 0.8
-    assert all(a <= b for a, b in itertools.pairwise(path))
-    assert row.title and row.what.endswith(".") and row.section == "M§2.2" and row.source
+    assert row.options.get("lifts") or all(a <= b for a, b in itertools.pairwise(path))
+    assert row.title and row.what.endswith(".") and row.section in ("M§2.2", "M§4.6") and row.source
     assert all(parameter.problem(parameter.default) is None for parameter in row.parameters)
+
+
+def test_sparse_dense_sparse_lifts_for_half_of_the_run():
+    path = [sparse_dense_sparse(step, 10, 0.0, 0.6) for step in range(11)]
+    assert path == [0.6, 0, 0, 0, 0, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6]

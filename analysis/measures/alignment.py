@@ -114,10 +114,10 @@ def crosslingual(view: View) -> pd.DataFrame:
     retrieval (accuracy of finding the translation, mean of both directions; chance 1/n) and cka between the source
     language and the other one, on the examples that both have. Beside the reference: retrieval_dense, retrieval_loss
     (dense − this state, with _low and _high by paired bootstrap over the examples), cka_dense, cka_loss. The first
-    source language is the anchor. Empty for sets that are not parallel.
+    source language is the anchor. Empty for sets that are not parallel, and for states of words.
     """
     source = next((code for code in view.sources if code in view.state.keys), None)
-    if source is None or not view.parallel:
+    if source is None or not view.parallel or view.state.of_words:
         return pd.DataFrame()
     rows = []
     for language in view.state.languages:

@@ -12,7 +12,7 @@ import pandas as pd
 from analysis import tables
 from analysis.measures import alignment, classes, distribution, files, flipping, maps, paths, restored, states
 from analysis.measures.confidence import calibration
-from engine.record import Level, RecordError, Run, level_name
+from engine.record import Level, RecordError, Run
 
 STUDY = (
     "degradation", "spread", "safe", "ranking", "controls", "pareto", "flip_counts", "flip_slices", "exemplars", "recovery", "tokenizer", "overlap",
@@ -258,5 +258,6 @@ def _requests(study: Study, wish: Wish, run: str, level: str) -> list[maps.Reque
     this, config, _ = study.runs[run]
     if this.seed != study.first_seed():
         return []
-    ends = {level_name(value) for value in (min(config["levels"]), max(config["levels"]))}
+    names = tables.folders(config)
+    ends = {names[0], names[-1]}
     return [maps.Request(projection) for projection in maps.PROJECTIONS if projection == "pca" or level in ends]

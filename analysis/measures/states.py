@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -52,6 +52,11 @@ class Snapshot:
         )
 
     @property
+    def of_words(self) -> bool:
+        """Whether rows are words: one that has the same number in a translation is not its translation."""
+        return any("\t" in key for keys in self.keys.values() for key in keys[:1])
+
+    @property
     def languages(self) -> tuple[str, ...]:
         """Languages in the order of the probe."""
         return tuple(self.keys)
@@ -65,6 +70,10 @@ class Snapshot:
     def depth(self) -> int:
         """Number of layers, the embedding output included."""
         return int(next(iter(self.arrays.values())).shape[1])
+
+    def at(self, layers: Sequence[int]) -> Snapshot:
+        """The same states at some layers only."""
+        return replace(self, arrays={name: values_NLD[:, list(layers)] for name, values_NLD in self.arrays.items()})
 
     def layers(self, language: str, pooling: str, rows: Integers | None = None) -> Floats:
         """States `L × N × D` in float32: one contiguous set per layer."""
@@ -107,8 +116,11 @@ class View:
 
     @cached_property
     def dense(self) -> Snapshot | None:
-        """The reference's states."""
-        return Snapshot.of(self.reference) if self.reference else None
+        """The reference's states: for a student with fewer blocks, at the blocks that its own were cut from."""
+        if self.reference is None:
+            return None
+        found, shape = Snapshot.of(self.reference), self.level.size().get("shape")
+        return found.at([0, *(block + 1 for block in shape["blocks"])]) if shape else found
 
     @property
     def poolings(self) -> tuple[str, ...]:

@@ -13,8 +13,14 @@ How a row of `CRITERIA` is called:
   `matrix_generator(seed, name)` returns.
 - with "training" in `needs`: `state = row.function(**parameters)`, then at every training step
   `state.update(name, **values)` for every matrix, where `values` has `weight`, `grad` and what else `needs` names
-  (`lr`), and `state.scores()` when a mask is wanted. `options["update"]` says when in the step: `before_step` or
-  `after_step` of the optimiser; `options["masking"]` which mode of M§2.1 the scores ask for.
+  (`lr`), and `state.scores()` when a mask is wanted and `state.ready`. `options["update"]` says when in the step:
+  `after_backward` (before masking and clipping), `before_step` or `after_step` of the optimiser; `options["masking"]`
+  which mode of M§2.1 the scores ask for. Rows whose `options["axis"]` is "strength" learn gates instead of scores and
+  decide for themselves what to remove: see `engine.criteria.learned`.
+
+- with `options["granularity"] == "structured"` the row scores units and not weights: `stats.unit_scores` calls
+  `row.function` for each group of units with `mask_grad` (batches × units), or batch by batch with `unit_outputs`
+  (outputs, gradients, real tokens) and adds up; `options["units"]` names the kinds of units it ranks.
 
 `options["allocation"]` is the allocation that belongs to the criterion, where it is not global.
 """
@@ -24,6 +30,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.criteria.gates import hard_concrete, hard_concrete_penalty, soft_movement_penalty, soft_threshold_mask
+from engine.criteria.learned import L0, SoftMovement
 from engine.criteria.scores import (
     fisher,
     gradient_magnitude,
@@ -44,9 +51,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CRITERIA",
+    "L0",
     "Movement",
     "Pins",
     "Platon",
+    "SoftMovement",
     "fisher",
     "gradient_magnitude",
     "hard_concrete",
@@ -74,6 +83,10 @@ SMOOTHING = (
     Parameter("beta1", 0.85, "How much of the smoothed importance the next window keeps.", low=0, high=1),
     Parameter("beta2", 0.95, "How much of the smoothed uncertainty the next window keeps.", low=0, high=1),
     Parameter("window", 10, "Steps averaged before smoothing.", low=1),
+)
+
+GATE_RATE = Parameter(
+    "lr", 1e-2, "Learning rate of the gates, under the schedule of the weights' own.", low=0, open_low=True
 )
 
 CRITERIA: Registry[Entry] = Registry(
@@ -163,7 +176,7 @@ CRITERIA: Registry[Entry] = Registry(
             needs=frozenset({"weight", "grad", "training"}),
             parameters=SMOOTHING,
             formula=r"\bar I \cdot \bar U,\quad s = |w_{t+1} g_t|",
-            options={"state": "Platon", "update": "after_step", "masking": "zero_after_step"},
+            options={"update": "after_step", "masking": "zero_after_step", "path": "independent"},
         ),
         Entry(
             name="pins",
@@ -183,7 +196,7 @@ CRITERIA: Registry[Entry] = Registry(
                 ),
             ),
             formula=r"S = -w g + \eta g^2",
-            options={"state": "Pins", "update": "before_step", "masking": "zero_after_step"},
+            options={"update": "before_step", "masking": "zero_after_step", "path": "independent"},
         ),
         Entry(
             name="movement",
@@ -203,8 +216,66 @@ CRITERIA: Registry[Entry] = Registry(
                 ),
             ),
             formula=r"S = -\mathrm{lr} \sum_t w g",
-            chosen="plain SGD on the scores, as in the paper's formula",
-            options={"state": "Movement", "update": "before_step", "masking": "shadow"},
+            chosen="plain SGD on the scores, as in the paper's formula, fed before clipping; top-k per matrix",
+            options={
+                "update": "after_backward",
+                "masking": "shadow",
+                "path": "independent",
+                "allocation": "layerwise",
+                "signed": True,
+            },
+        ),
+        Entry(
+            name="soft_movement",
+            title="Soft movement",
+            what="Movement scores against a rising threshold, under a penalty: every matrix finds its own sparsity.",
+            section="M§3",
+            source="Sanh et al. 2020, arXiv 2005.07683",
+            function=SoftMovement,
+            needs=frozenset({"weight", "grad", "training"}),
+            parameters=(
+                GATE_RATE,
+                Parameter("threshold", 0.1, "Final threshold τ on σ(S).", low=0, high=1, open_low=True),
+            ),
+            formula=r"m = \sigma(S) > \tau_t,\quad \lambda_t \cdot \mathrm{mean}\,\sigma(S),\quad \lambda_t = \lambda_f \tau_t / \tau_f",
+            chosen="Adam on the scores, as in the released code; the threshold follows the schedule",
+            options={"masking": "shadow", "path": "independent", "axis": "strength"},
+        ),
+        Entry(
+            name="l0",
+            title="L0",
+            what="A hard concrete gate on every weight, under a penalty on the expected number of open ones.",
+            section="M§3",
+            source="Louizos et al. 2018, arXiv 1712.01312",
+            function=L0,
+            needs=frozenset({"weight", "grad", "training"}),
+            parameters=(GATE_RATE,),
+            formula=r"z = \mathrm{clip}\left(\sigma\left(\tfrac{\log u - \log(1-u) + \log\alpha}{\beta}\right)(\zeta-\gamma)+\gamma, 0, 1\right)",
+            chosen="the penalty is divided by the number of weights; Adam on log α from 2.197, as in Sanh et al.'s code",
+            options={"masking": "shadow", "path": "independent", "axis": "strength"},
+        ),
+        Entry(
+            name="taylor_structured",
+            title="Taylor, heads and neurons",
+            what="Keeps the heads and FFN neurons whose removal would change the loss most, to first order.",
+            section="M§3",
+            source="Xu et al. 2022 (CAP), arXiv 2112.07198, released code; Michel et al. 2019, arXiv 1905.10650",
+            function=taylor_structured,
+            needs=frozenset({"mask_grad"}),
+            formula=r"\sum_b \left|\partial L_b / \partial \xi\right|, \text{ L2-normalised within each layer}",
+            options={"granularity": "structured", "units": ("head", "neuron")},
+        ),
+        Entry(
+            name="head_sensitivity",
+            title="Head sensitivity",
+            what="Keeps the heads and whole FFN blocks whose outputs the loss is most sensitive to, token by token.",
+            section="M§3",
+            source="Liang et al. 2021 (Super Tickets), arXiv 2105.12002",
+            function=head_sensitivity,
+            needs=frozenset({"unit_outputs"}),
+            formula=r"\sum_t \left|\langle \partial L / \partial o_t, o_t \rangle\right|",
+            chosen="heads and FFN blocks are ranked globally, separately, without a norm per layer; of a removed FFN block the first neuron stays",
+            options={"granularity": "structured", "units": ("head", "ffn")},
         ),
     ),
 )

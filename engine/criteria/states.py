@@ -121,6 +121,11 @@ class Platon:
         _check(name, weight, grad)
         self.smoothing.add(name, (wide(weight) * wide(grad)).abs_())
 
+    @property
+    def ready(self) -> bool:
+        """Whether a complete window has passed, so that `scores` can be asked."""
+        return self.smoothing.ready
+
     def scores(self) -> State:
         """Scores by matrix, float32; refused before the first complete window."""
         self.smoothing.require_ready()
@@ -154,6 +159,11 @@ class Pins:
         number("lr", lr, 0)
         _check(name, weight, grad)
         self.smoothing.add(name, pins_step(weight, grad, lr, self.sign))
+
+    @property
+    def ready(self) -> bool:
+        """Whether a complete window has passed, so that `scores` can be asked."""
+        return self.smoothing.ready
 
     def scores(self) -> State:
         """Scores by matrix, float32; refused before the first complete window."""
@@ -210,6 +220,11 @@ class Movement:
         first.lerp_(gradient, 0.1)
         second.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
         return (first / (1 - 0.9**step)).div_((second / (1 - 0.999**step)).sqrt_().add_(1e-8))
+
+    @property
+    def ready(self) -> bool:
+        """Whether there was an update, so that `scores` can be asked."""
+        return bool(self.sums)
 
     def scores(self) -> State:
         """Scores by matrix, float32; refused before the first update."""

@@ -6,10 +6,15 @@ How a row of `OBJECTIVES` is called:
   one matrix, where `shape` holds the parameters named in `options["shape"]`. `strength` (λ) scales the gradient,
   which is added to `.grad` before clipping; the parameter `reference` says whose weights w0 are: those of the
   fine-tuned dense model or of the pretrained one. `alignreg_step` does all matrices of a model at once.
+- with "latest_teacher" in `needs`: `loss = row.function(student_logits, teacher_logits, labels, **parameters)`, where
+  the teacher is the network's own latest checkpoint (`engine.guidance.SelfRegularised`).
+- with "banks" in `needs`: `loss, logged = row.function(task_loss, student_logits, student_states, teacher_logits, banks,
+  rows, others, labels, **parameters)`, see `engine.objectives.cap`.
 - otherwise (output space): `loss, logged = row.function(task_loss, student_logits, student_states, teacher_logits,
   teacher_states, **parameters)`, where tensors that `needs` does not name may be None. `logged` holds detached 0-d
   tensors by name. Non-finite values pass through to the loss, for the training loop to report with step and batch.
 
+`options["divergence"]`: compares distributions over classes, which a task that predicts numbers has not (M§4).
 `options["batch_coupled"]`: the loss depends on which examples share a batch, so that a batch must not be split.
 """
 
@@ -17,12 +22,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from engine.objectives.cap import bank_contrast, cap
 from engine.objectives.outputs import (
     contrastive,
     cross_correlation,
     cross_correlation_parts,
     distillation_kl,
     self_regularised,
+    self_regularised_loss,
     state_cosine,
     state_mse,
 )
@@ -39,12 +46,15 @@ __all__ = [
     "alignreg_cosine",
     "alignreg_frobenius",
     "alignreg_step",
+    "bank_contrast",
+    "cap",
     "contrastive",
     "cross_correlation",
     "cross_correlation_parts",
     "distillation_kl",
     "l2_sp",
     "self_regularised",
+    "self_regularised_loss",
     "state_cosine",
     "state_mse",
 ]
@@ -126,6 +136,11 @@ REFERENCE = Parameter(
     "reference", "finetuned", "Whose weights to stay near: the task-fine-tuned dense model's or the pretrained ones.",
     choices=("finetuned", "pretrained"),
 )  # fmt: skip
+BEFORE = Parameter(
+    "before_mask",
+    False,
+    "Also stay near the pretrained weights while the dense model is fine-tuned: which weights fall later changes.",
+)
 ALPHA = Parameter("alpha", 0.5, "α, the weight of the distillation term beside the task loss.", low=0)
 ALIGNREG = "O'Neill, Dutta & Assem 2022, arXiv 2204.01385"
 SDP = "O'Neill, Dutta & Assem 2021, arXiv 2109.15014"
@@ -152,6 +167,7 @@ OBJECTIVES: Registry[Entry] = Registry(
             parameters=(
                 STRENGTH,
                 REFERENCE,
+                BEFORE,
                 Parameter("per", "unit", "One angle per unit (row), or one per matrix.", choices=("unit", "layer")),
             ),
             formula=r"\sum_l \sum_o \left[1 - \frac{\langle w^0_{l,o}, \hat w_{l,o} \rangle}{\|w^0_{l,o}\| \|\hat w_{l,o}\|}\right]",
@@ -169,6 +185,7 @@ OBJECTIVES: Registry[Entry] = Registry(
             parameters=(
                 STRENGTH,
                 REFERENCE,
+                BEFORE,
                 Parameter("squared", True, "Squared distance, or the distance itself."),
             ),
             formula=r"\sum_l O_l \frac{\|w^0_l - \hat w_l\|_F^2}{\|w^0_l\|_F^2}",
@@ -219,6 +236,7 @@ OBJECTIVES: Registry[Entry] = Registry(
             ),
             formula=r"(1 - \alpha)\,\mathrm{CE} + \alpha \tau^2\,\mathrm{KL}(\mathrm{teacher} \,\|\, \mathrm{student})",
             chosen="α = 0.5, τ = 2",
+            options={"divergence": True},
         ),
         Entry(
             name="sdp_mse",
@@ -243,6 +261,56 @@ OBJECTIVES: Registry[Entry] = Registry(
             parameters=(ALPHA,),
             formula=r"\mathrm{CE} + \alpha \cdot \mathrm{mean}(1 - \cos(z^S, z^T))",
             chosen="α = 0.5",
+        ),
+        Entry(
+            name="self_regularised",
+            title="Self-regularisation",
+            what="Learns from its own latest checkpoint of increasing sparsity, the more the surer it is.",
+            section="M§4.3",
+            source="Ren & Zhu 2023, arXiv 2305.12394",
+            function=self_regularised_loss,
+            needs=frozenset({"latest_teacher"}),
+            parameters=(
+                Parameter("temperature", 2.0, "T, how much the predictions are softened.", low=0, open_low=True),
+                Parameter(
+                    "weight",
+                    None,
+                    "A fixed share of the teacher; left out: 1 − H(p)/log C of each example.",
+                    low=0,
+                    high=1,
+                ),
+            ),
+            formula=r"\mathrm{mean}_i [a_i T^2\,\mathrm{KL}_i + (1 - a_i)\,\mathrm{CE}_i],\quad a_i = 1 - H(p_i) / \log C",
+            chosen="the teacher is chosen on a twentieth of train, held out (at most 256 examples), and renewed at 10 equal steps of "
+            "the sparsity, or at every level of an iterative path",
+            options={"divergence": True},
+        ),
+        Entry(
+            name="cap",
+            title="CAP",
+            what="Contrasts each example with what the pretrained, the earlier and the fine-tuned model made of it and of others.",
+            section="M§4.4",
+            source="Xu et al. 2022, arXiv 2112.07198",
+            function=cap,
+            needs=frozenset({"teacher_logits", "teacher_states", "banks"}),
+            parameters=(
+                Parameter("pretrained", True, "PrC: contrast with the pretrained model."),
+                Parameter("snapshots", True, "SnC: contrast with snapshots of lower sparsity."),
+                Parameter("finetuned", True, "FiC: contrast with the fine-tuned model."),
+                Parameter("unsupervised", 0.1, "Weight of the contrast by example.", low=0),
+                Parameter("supervised", 0.01, "Weight of the contrast by label.", low=0),
+                Parameter("temperature", 0.1, "τ of the contrast.", low=0, open_low=True),
+                Parameter("task", 0.1, "Weight of the task loss.", low=0),
+                Parameter("distillation", 0.9, "Weight of the fine-tuned model's soft targets.", low=0),
+                Parameter("temperature_kd", 2.0, "T of the soft targets.", low=0, open_low=True),
+                Parameter(
+                    "negatives", 4096, "Stored representations of other examples that an example is told from.", low=1
+                ),
+                Parameter("most_snapshots", 4, "Snapshots kept at most, the latest.", low=1),
+            ),
+            formula=r"w_{ce}\,\mathrm{CE} + w_{kd} T^2\,\mathrm{KL} + \sum_{\mathrm{PrC, SnC, FiC}} (w_u L_u + w_s L_s)",
+            chosen="w_u = 0.1, w_s = 0.01, because the released code divides twice; at most 4 snapshots",
+            options={"batch_coupled": True, "divergence": True},
         ),
     ),
 )

@@ -90,10 +90,11 @@ def contrastive(
     finite("anchors", anchors)
     finite("candidates", candidates)
     allowed = positives.new_ones(positives.shape) if valid is None else valid.bool()
-    return _contrast(_wide(anchors), _wide(candidates), positives.bool() & allowed, allowed, temperature)
+    return contrast(_wide(anchors), _wide(candidates), positives.bool() & allowed, allowed, temperature)
 
 
-def _contrast(anchors: Tensor, candidates: Tensor, positives: Tensor, valid: Tensor, temperature: float) -> Tensor:
+def contrast(anchors: Tensor, candidates: Tensor, positives: Tensor, valid: Tensor, temperature: float) -> Tensor:
+    """`contrastive` without its checks, for every training step; `positives` holds valid candidates only."""
     from torch.nn import functional
 
     used = positives.any(1)
@@ -128,7 +129,7 @@ def self_regularised(
     finite("student_logits", student_logits)
     finite("teacher_logits", teacher_logits)
     _check_labels(labels, student_logits.shape[-1])
-    return _self_regularised(student_logits, teacher_logits, labels, temperature, weight)
+    return self_regularised_loss(student_logits, teacher_logits, labels, temperature, weight)
 
 
 def _check_labels(labels: Tensor, classes: int) -> None:
@@ -137,9 +138,14 @@ def _check_labels(labels: Tensor, classes: int) -> None:
         raise ValueError(f"labels: must be from 0 to {classes - 1} or {IGNORED}; got {int(labels[bad][0])}")
 
 
-def _self_regularised(
-    student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, temperature: float, weight: float | None
+def self_regularised_loss(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    labels: Tensor,
+    temperature: float = 2.0,
+    weight: float | None = None,
 ) -> Tensor:
+    """`self_regularised` without its checks, for every training step."""
     from torch.nn import functional
 
     counted = labels != IGNORED

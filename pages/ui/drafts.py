@@ -107,6 +107,16 @@ def name_of(text: str) -> str:
     return name if isinstance(name, str) and record.NAME.fullmatch(name) and len(name) <= LONGEST else ""
 
 
+def fresh_name(text: str) -> str:
+    """The name under which things of a draft are kept: the study's own, or a stand-in while it has none."""
+    return name_of(text) or "unnamed"
+
+
+def preview(name: str) -> Job:
+    """The reading of a draft's data: `python -m pages.ui.preview`, in a process of its own."""
+    return Job(folder() / f"{name}.preview")
+
+
 def check(name: str) -> Job:
     """The check of a draft: `python -m engine check`, in a process of its own."""
     return Job(folder() / f"{name}.check")

@@ -9,6 +9,7 @@ import streamlit as st
 
 from engine.config import Study
 
+UNSET = "as usual"  # shown where a key is left out
 LABELS = {"model.name": "Model", "method.name": "Name in this study", "head": "Task head", "equalise": "Made equal between languages", "clip": "Gradient clip",
           "test": "Test data", "train": "Training data", "validation": "Validation data"}  # fmt: skip
 
@@ -45,12 +46,13 @@ def label(name: str, section: str = "") -> str:
 
 def field(title: str, rule: Mapping[str, Any], value: Any, key: str) -> Any:
     """One key as the widget that suits its type; None where it is left empty."""
+    empty = any(one.get("type") == "null" for one in rule.get("anyOf", []))
     rule = _plain(rule)
     start = rule.get("default") if value is None else value
     words = title, rule.get("description")
-    if "enum" in rule:
-        options = list(rule["enum"])
-        return st.selectbox(words[0], options, options.index(start) if start in options else 0, help=words[1], key=key)
+    if "enum" in rule or (empty and rule.get("type") == "boolean"):
+        options = [*([None] if empty else []), *rule.get("enum", (True, False))]
+        return st.selectbox(words[0], options, options.index(start) if start in options else 0, lambda one: UNSET if one is None else str(one), help=words[1], key=key)  # fmt: skip
     kind = rule.get("type")
     if kind == "boolean":
         return st.toggle(words[0], bool(start), help=words[1], key=key)

@@ -50,6 +50,11 @@ def current() -> View:
     return view
 
 
+def begun() -> bool:
+    """Is a page being drawn, so that there is a view?"""
+    return isinstance(st.session_state.get(_VIEW), View)
+
+
 def key(name: str) -> str:
     """The widget key of a control: its own on every page, because Streamlit forgets widgets of pages left behind."""
     return f"{current().page}.{name}"

@@ -26,6 +26,7 @@ class Live:
     beat_age: float | None
     reason: str
     changed: float
+    memory: int = 0
 
     @property
     def active(self) -> bool:
@@ -72,8 +73,19 @@ def _live(run: record.Run, row: queue.Row | None, waiting: list[str], now: float
         eta=None if eta is None else max(0.0, float(eta) - (age or 0.0)),
         beat_age=age,
         reason=str(status.get("reason") or ""),
+        memory=_memory(int(beat.get("pid") or 0)) if state == "running" else 0,
         changed=float(status.get("time") or beat.get("time") or (row.submitted if row and row.submitted else 0.0)),
     )
+
+
+def _memory(pid: int) -> int:
+    """Bytes of main memory of a process of this machine; 0 where there is none to see."""
+    import psutil
+
+    try:
+        return int(psutil.Process(pid).memory_info().rss) if pid else 0
+    except psutil.Error:
+        return 0
 
 
 def _state(run: record.Run, row: queue.Row | None, now: float) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +32,14 @@ def store() -> Path:
 def studies() -> list[str]:
     """Names of the studies in the store."""
     return record.studies(store())
+
+
+CLAIMS = Path(__file__).parent.parent.parent / "engine" / "demo" / "claims.json"
+
+
+def claims() -> dict[str, Any] | None:
+    """The stored outcome of the last `make claims`, or None."""
+    return record.read_json(CLAIMS) if CLAIMS.is_file() else None
 
 
 def stamp(paths: Iterator[Path] | list[Path]) -> str:
@@ -55,9 +65,27 @@ def _study_files(study: str) -> Iterator[Path]:
     yield store() / study / "measures"
 
 
+_STAMPS: ContextVar[dict[tuple[str, str], str] | None] = ContextVar("stamps", default=None)
+
+
+@contextmanager
+def one_look() -> Iterator[None]:
+    """While a page is drawn every study is looked at once: a large one has hundreds of files, and pages ask repeatedly."""
+    token = _STAMPS.set({})
+    try:
+        yield
+    finally:
+        _STAMPS.reset(token)
+
+
 def study_stamp(study: str) -> str:
     """Changes whenever a level, a run or a measure of the study is finished."""
-    return stamp(_study_files(study))
+    seen, key = _STAMPS.get(), (str(store()), study)
+    if seen is None:  # a fragment that looks again by itself
+        return stamp(_study_files(study))
+    if key not in seen:
+        seen[key] = stamp(_study_files(study))
+    return seen[key]
 
 
 # -- what a study is ----------------------------------------------------------------------------------------------
@@ -110,7 +138,7 @@ def _facts(where: str, study: str, stamp: str) -> Facts:
     first = next(iter(configs.values()), {})
     levels: dict[str, set[float]] = {}
     for run in configs:
-        levels.setdefault(run.method, set()).update(level.sparsity for level in run.levels())
+        levels.setdefault(run.method, set()).update(run.sparsity_of(level) for level in run.levels())
     return Facts(
         study=study,
         recipes={run.method: str(config.get("recipe", run.method)) for run, config in configs.items()},
@@ -339,6 +367,40 @@ def level_frame(study: str, run: str, level: str, name: str) -> pd.DataFrame | N
 @st.cache_data(max_entries=64, show_spinner=False)
 def _frame(path: str, stamp: str) -> pd.DataFrame:
     return record.read_frame(Path(path))
+
+
+def comparison(study: str, other: str | None, name: str) -> pd.DataFrame | None:
+    """A stored comparison inside a study, or of it with another one; None where it has not been made."""
+    from analysis.measures import files
+
+    wanted = f"{name}-{other}" if other else name
+    paths = [
+        path for path in files.newest(files.of_study(store(), study), wanted) if path.stem.rpartition("-")[0] == wanted
+    ]
+    return _level_rows(tuple(map(str, paths)), (), stamp(paths)) if paths else None
+
+
+def config(study: str, run: str) -> dict[str, Any]:
+    """The configuration of a run."""
+    path = store() / study / run / "config.json"
+    return _config(str(path.parent), stamp([path]))
+
+
+@st.cache_data(max_entries=128, show_spinner=False)
+def _config(run: str, stamp: str) -> dict[str, Any]:
+    return record.Run(Path(run)).config()
+
+
+def told(study: str) -> Any:
+    """The study as Present and the report tell it (`analysis.story.Told`), with its tables read once."""
+    return _told(str(store()), study, study_stamp(study))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _told(where: str, study: str, stamp: str) -> Any:
+    from analysis import story
+
+    return story.Told(Path(where), study)
 
 
 # -- what runs -----------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import streamlit as st
 
@@ -47,13 +48,16 @@ PLACES = (
     Place("Run", "home", "Home", "Studies in this store, and where to begin."),
     Place("Run", "new-study", "New study", "Describe a study, check what it costs, and start it."),
     Place("Run", "monitor", "Monitor", "What runs and what waits, while it happens."),
+    Place("Run", "runs", "Runs", "Every run of this store: name, tag, archive, delete, take out and bring in."),
     Place("Languages", "degradation", "Degradation", "What each language loses at each sparsity."),
     Place("Languages", "flips", "Flips", "Which inputs broke, in which language."),
+    Place("Languages", "compare", "Compare", "Methods of one study or of several against each other."),
     Place("Representations", "alignment", "Alignment", "How far the pruned states moved from the dense ones."),
     Place("Representations", "separability", "Separability & SNR", "How well the classes can still be told apart."),
     Place("Representations", "map", "Map", "Where the examples of each language lie, before and after."),
     Place("Inside", "weights", "Weights", "Which blocks and matrices lost what."),
     Place("Inside", "diagnose", "Diagnose", "Why a language degraded, where, and whether it is real."),
+    Place("Share", "present", "Present", "One figure per screen, walked through with the arrow keys."),
     Place("Share", "methods", "Methods", "What every method and every number here means."),
 )
 _ROUTED: ContextVar[bool] = ContextVar("routed", default=False)
@@ -81,9 +85,19 @@ def _menu() -> dict[str, list[st.Page]]:
     return menu
 
 
+def bare(key: str = "") -> bool:
+    """Does the address ask for a page without menu and controls? Presenting does. `key`: the page, where it is known."""
+    key = key or urlsplit(st.context.url or "").path.rstrip("/").rpartition("/")[2]
+    return key == "present" and st.query_params.get("mode") == "show"
+
+
+def _navigate() -> st.Page:
+    return st.navigation(_menu(), expanded=True, position="hidden" if bare() else "sidebar")
+
+
 def route() -> None:
     """Show the menu and run the page that the address names."""
-    _run(st.navigation(_menu(), expanded=True))
+    _run(_navigate())
 
 
 def _run(chosen: st.Page) -> None:
@@ -101,7 +115,7 @@ def guard(key: str) -> None:
     """
     if _ROUTED.get():
         return
-    chosen = st.navigation(_menu(), expanded=True)
+    chosen = _navigate()
     if chosen.url_path == place(key).url:
         _run(chosen)
         st.stop()

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import streamlit as st
 
 from engine.record import RecordError
-from pages.ui import link, loading, navigation, show
+from pages.ui import link, loading, navigation, show, tour
 
 
 class _EndedError(Exception):
@@ -30,16 +30,21 @@ def page(key: str) -> Iterator[navigation.Place]:
     """
     navigation.guard(key)
     place = navigation.place(key)
-    st.set_page_config(page_title=f"{place.title} · {navigation.NAME}", page_icon="✂️", layout="wide")
+    bare = navigation.bare(key)
+    st.set_page_config(
+        page_title=f"{place.title} · {navigation.NAME}", page_icon="✂️", layout="wide",
+        initial_sidebar_state="collapsed" if bare else "auto",
+    )  # fmt: skip
     link.begin(key)
-    head, corner = st.columns([5, 1], vertical_alignment="bottom")
-    head.title(place.heading, anchor=False)
-    st.caption(place.what)
+    corner = None if bare else _head(place)
     notices = st.container()
-    _sidebar()
+    if not bare:
+        _sidebar()
+        tour.banner(key)
     complete = False
     try:
-        yield place
+        with loading.one_look():
+            yield place
         complete = True
     except _EndedError:
         pass
@@ -47,8 +52,17 @@ def page(key: str) -> Iterator[navigation.Place]:
         show.problems([str(error)], "A file of this store cannot be read.")
     link.finish(complete)
     _notices(notices)
-    with corner:
-        _copy_link()
+    if corner is not None:
+        with corner:
+            _copy_link()
+
+
+def _head(place: navigation.Place) -> st.delta_generator.DeltaGenerator:
+    """Title and sentence of a page; returns the corner for the link."""
+    head, corner = st.columns([5, 1], vertical_alignment="bottom")
+    head.title(place.heading, anchor=False)
+    st.caption(place.what)
+    return corner
 
 
 def _sidebar() -> None:
@@ -78,17 +92,18 @@ def _copy_link() -> None:
         st.code(link.address(), language=None, wrap_lines=True)
 
 
-def study(optional: bool = False) -> str | None:
+def study(optional: bool = False, hidden: bool = False) -> str | None:
     """The study in the address or the sidebar; ends the page where there is none to show.
 
-    One that is not in this store is reported and nothing is shown in its place. With `optional`, None means all.
+    One that is not in this store is reported and nothing is shown in its place. With `optional`, None means all. With
+    `hidden` there is no picker: the address alone says which.
     """
     names = loading.studies()
     if not names and not optional:
         show.empty(f"There is no study in this store yet: {loading.store()}.", "new-study", "Describe a first study")
         stop()
     with st.sidebar:
-        chosen = _pick(names, optional)
+        chosen = _pick(names, optional, hidden)
     if "study" in link.current().problems:
         st.info("Choose a study in the sidebar, or go back to the list of studies.")
         navigation.link("home", "All studies of this store")
@@ -105,7 +120,7 @@ def _report_broken(study: str) -> None:
         st.warning(f"{len(broken)} of the study's run folders cannot be read and are left out:\n\n{lines}")
 
 
-def _pick(names: list[str], optional: bool) -> str | None:
+def _pick(names: list[str], optional: bool, hidden: bool) -> str | None:
     """The picker; None for all studies, and for a study in the address that is not there."""
     options = ["", *names] if optional else names
 
@@ -117,8 +132,12 @@ def _pick(names: list[str], optional: bool) -> str | None:
     key = link.settle("study", decode, lambda value: value in options, options[0], instead=None)
     now = st.session_state[key]
     place = None if now is None else options.index(now)
-    chosen = st.selectbox(
-        "Study", options, place, lambda name: name or "All studies", key=key, placeholder="Choose a study"
+    chosen = (
+        now
+        if hidden
+        else st.selectbox(
+            "Study", options, place, lambda name: name or "All studies", key=key, placeholder="Choose a study"
+        )
     )
     if chosen is not None:
         link.record("study", chosen, [chosen])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import streamlit as st
 
-from pages.ui import loading, navigation
+from pages.ui import export, loading, navigation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +73,8 @@ def figure(shown: Shown, key: str, select: bool = False, definitions: tuple[str,
     st.markdown(f"**{escape(shown.reading)}**")
     event = st.plotly_chart(
         shown.figure, key=f"figure-{key}", theme=None, width="stretch", alt=shown.reading,
-        on_select="rerun" if select else "ignore", config={"displaylogo": False, "responsive": True},
+        on_select="rerun" if select else "ignore",
+        config={"displaylogo": False, "responsive": True, "toImageButtonOptions": export.camera(key)},
     )  # fmt: skip
     if shown.caption:
         st.caption(escape(shown.caption))
@@ -100,26 +101,16 @@ def _export(shown: Shown, key: str) -> None:
         return
     with box:
         st.dataframe(shown.data, hide_index=True, height=min(360, 38 + 35 * len(shown.data)), key=f"data-{key}")
-        with st.container(horizontal=True, vertical_alignment="center"):
-            csv(shown.data, key)
-            st.download_button(
-                "Figure as HTML", lambda: shown.figure.to_html(include_plotlyjs=True, full_html=True), f"{key}.html", "text/html",
-                key=f"html-{key}", on_click="ignore", help="One file of about 5 MB that opens offline.",
-            )  # fmt: skip
-            st.caption(f"{len(shown.data):,} rows")
-
-
-def csv(frame: pd.DataFrame, key: str, label: str = "Data as CSV") -> None:
-    """A button that downloads a table as CSV; the file is made when it is asked for."""
-    st.download_button(
-        label, lambda: frame.to_csv(index=False).encode(), f"{key}.csv", "text/csv", key=f"csv-{key}", on_click="ignore"
-    )
+        st.caption(f"{len(shown.data):,} rows")
+        export.table(shown.data, key)
+        export.figure(shown, key)
+        export.keep(shown, key, dark())
 
 
 def table(frame: pd.DataFrame, key: str, **options: Any) -> None:
-    """A table with its CSV."""
+    """A table with its downloads."""
     st.dataframe(frame, hide_index=True, key=f"table-{key}", **options)
-    csv(frame, key)
+    export.table(frame, key)
 
 
 # -- definitions --------------------------------------------------------------------------------------------------

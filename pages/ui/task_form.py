@@ -8,10 +8,12 @@ from typing import Any
 
 import streamlit as st
 
-from pages.ui import controls, form, loading, show
+from engine.config import TASK_TYPES
+from engine.tasks.types import task_type
+from pages.ui import controls, drafts, form, loading, show, uploads
 
 CUSTOM = "custom"
-FILES, HUB = "files on this machine", "a Hugging Face dataset"
+FILES, UPLOAD, HUB = "files on this machine", "files to upload", "a Hugging Face dataset"
 FILE_KEYS = ("train", "validation", "test")
 HUB_KEYS = ("dataset", "config", "revision", "split")
 OWN = ("type", *FILE_KEYS, "format", *HUB_KEYS, "columns", "parallel")
@@ -50,9 +52,8 @@ def _row(row: Any, values: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def _own(values: Mapping[str, Any], key: str) -> dict[str, Any]:
-    types = loading.table("tasks")
-    kinds = list(dict.fromkeys(row.type for row in types.values()))
     left, right = st.columns(2)
+    kinds = list(TASK_TYPES)
     now = values.get("type", kinds[0])
     kind = left.selectbox(
         "Type",
@@ -61,10 +62,18 @@ def _own(values: Mapping[str, Any], key: str) -> dict[str, Any]:
         help=form.schema("task")["type"]["description"],
         key=f"{key}.task.type",
     )
-    source = right.selectbox("Data from", [FILES, HUB], int(bool(values.get("dataset"))), key=f"{key}.task.source")
-    result = form.fields("task", {**values, "type": kind}, key, ["source_languages", "languages"])
-    dropped, names = (HUB_KEYS, [*FILE_KEYS, "format"]) if source == FILES else (FILE_KEYS, list(HUB_KEYS))
+    sources = [FILES, UPLOAD, HUB]
+    source = right.selectbox("Data from", sources, sources.index(_source(values)), key=f"{key}.task.source")
+    result = {**values, "type": kind}
+    if source == UPLOAD:
+        result |= _upload(key)  # whose languages are those of the files
+    else:
+        result = form.fields("task", result, key, ["source_languages", "languages"])
+    _needed(kind)
+    dropped, names = (FILE_KEYS, list(HUB_KEYS)) if source == HUB else (HUB_KEYS, [*FILE_KEYS, "format"])
     result = {name: value for name, value in result.items() if name not in dropped}
+    if source == UPLOAD:
+        return form.fields("task", result, key, ["columns", "parallel"])
     if source == FILES:
         st.caption(
             "{language} in a path stands for each language's code. Relative paths start from this server's folder."
@@ -73,7 +82,54 @@ def _own(values: Mapping[str, Any], key: str) -> dict[str, Any]:
     for name in FILE_KEYS:
         if name in result:
             result[name] = absolute(result[name])
-    return form.fields("task", result, key, ["columns"], 1)
+    return form.fields("task", result, key, ["columns", "parallel"])
+
+
+def _source(values: Mapping[str, Any]) -> str:
+    if values.get("dataset"):
+        return HUB
+    kept = str(loading.store() / ".uploads")
+    return UPLOAD if str(values.get("test", "")).startswith(kept) else FILES
+
+
+def _needed(kind: str) -> None:
+    """What columns a type of task reads."""
+    try:
+        columns = task_type(kind).columns
+    except (ValueError, KeyError, ImportError):
+        return
+    st.caption(
+        show.escape(f"Columns needed: {', '.join(columns)}. A column id makes items comparable between languages.")
+    )
+
+
+def _upload(key: str) -> dict[str, Any]:
+    """The files that were uploaded, checked, as keys of the task; what is wrong stands below the field."""
+    name = drafts.fresh_name(st.session_state.get("new-study.text-now", ""))
+    given = st.file_uploader(
+        "Data files", accept_multiple_files=True, key=f"{key}.task.upload", disabled=loading.readonly(),
+        help="Called train.en.tsv, test.en.tsv, test.de.tsv and so on; TSV, CSV, JSONL or Parquet, at most 50 MB each.",
+    )  # fmt: skip
+    found = uploads.keep(name, given or [])
+    if found.problems:
+        show.problems(found.problems, "Not taken:")
+    if not found.paths:
+        st.caption(
+            "Files are kept under the store and read from there. Their names say which split and language they are."
+        )
+        return {}
+    with st.container(horizontal=True, vertical_alignment="center"):
+        parts = [f"{split}: {', '.join(codes)}" for split, codes in found.languages.items()]
+        st.caption(show.escape("Here: " + "; ".join(parts)))
+        if st.button("Take them away", key=f"{key}.task.clear", type="tertiary", disabled=loading.readonly()):
+            uploads.clear(name)
+            st.rerun()
+    sources = found.languages.get("train", [])
+    return {
+        **found.paths,
+        "source_languages": sources,
+        "languages": sorted({*sources, *found.languages.get("test", [])}),
+    }
 
 
 def absolute(paths: str | list[str]) -> str | list[str]:

@@ -108,36 +108,75 @@ def _workbench() -> tuple[object, ...]:
 
 def steps() -> Iterator[Row]:
     """Masked training steps with objectives against the plain step of the same precision."""
-    from engine import trainer
+    from engine import guidance, trainer
+    from engine.criteria import CRITERIA
+    from engine.masked import Masked
     from engine.objectives import OBJECTIVES
-    from engine.recipes import Part
+    from engine.plan import Part
+    from engine.pruning import Gradual, Pruning
 
     model, kind, encoded, masked, accelerator = _workbench()
     settings = trainer.Settings(1, 32, 1e-5, 0.01, 0.1, 1.0, 8, 5)
     rows = np.arange(32)
     handle = accelerator("cpu", "auto", False)
-    teacher = trainer.Teacher.of(model, encoded, kind, handle)
-    reference = {matrix.name: matrix.weight_OI().clone() for matrix in masked.matrices}
+    teacher = guidance.Teacher.of(model, encoded, kind, handle)
+    reference = guidance.reference_weights(model, masked.matrices)
     optimizer = trainer.make_optimizer(model, settings)
     model.train()
 
-    def step(objective: trainer.Objective, mask: object, how: object) -> Callable[[], object]:
-        return lambda: trainer._step(model, kind, encoded, rows, settings, objective, mask, how, optimizer, 0, 10, 1)
+    def step(guide: guidance.Guidance, pruning: Pruning, how: object) -> Callable[[], object]:
+        return lambda: trainer._step(
+            model, kind, encoded, rows, settings, guide, pruning, how, optimizer, 0, 10, 1
+        )  # fmt: skip
 
-    from engine.masked import Masked
+    def part(name: str) -> Part:
+        return Part(name, OBJECTIVES[name].defaults())
 
-    plain = step(trainer.Objective(Part("none", {})), Masked([]), handle)
-    masked.set({matrix.name: torch.rand(matrix.weight_OI().shape) > 0.5 for matrix in masked.matrices})
-    for name, budget in (("none", 1.03), ("alignreg_cosine", 1.05), ("sdp_cc", 1.05)):
-        part = Part(name, OBJECTIVES[name].defaults())
-        objective = trainer.Objective(
-            part, teacher if name == "sdp_cc" else None, reference if name == "alignreg_cosine" else None
-        )
-        mine, other = medians(step(objective, masked, handle), plain)
+    nothing = guidance.Guidance(part("none"))
+    plain = step(nothing, Pruning(Masked([])), handle)
+    masks = {matrix.name: torch.rand(matrix.weight_OI().shape) > 0.5 for matrix in masked.matrices}
+    masked.set(masks)
+    pins = CRITERIA["pins"]
+    state = pins.function(**pins.defaults())
+    shared = (model, encoded, kind, handle)
+    own = guidance.SelfRegularised(part("self_regularised"), *shared, np.arange(32), lambda rows: 0.0, True)
+    own.logits = teacher.logits
+    cap = guidance.Contrasted(part("cap"), *shared, teacher=teacher, pretrained=lambda: teacher, iterative=True)
+    cases = (
+        ("none", nothing, Pruning(masked), 1.03),
+        ("alignreg_cosine", guidance.Anchored(part("alignreg_cosine"), reference), Pruning(masked), 1.05),
+        ("sdp_cc", guidance.Distilled(part("sdp_cc"), teacher), Pruning(masked), 1.05),
+        ("pins", own, Gradual(masked, pins, state, lambda *_: masks, lambda _: 0.5, [10**9]), 1.10),
+        ("cap", cap, Pruning(masked), 1.15),
+    )
+    for name, guide, pruning, budget in cases:
+        mine, other = medians(step(guide, pruning, handle), plain)
         yield Row(f"masked training step, {name}", "plain step, same precision", mine / other, budget)
     full = accelerator("cpu", "fp32", False)
-    mine, other = medians(plain, step(trainer.Objective(Part("none", {})), Masked([]), full))
+    mine, other = medians(plain, step(nothing, Pruning(Masked([])), full))
     yield Row(f"training step, precision auto ({handle.mixed_precision})", "fp32 step", mine / other, 0.5)
+
+
+def compaction() -> Iterator[Row]:
+    """A model without half of its heads and neurons against the dense one, on the blocks of XLM-R base, 32 × 64 tokens."""
+    from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
+
+    from engine import structured
+
+    width, layers = (192, 4) if SMALL else (768, 12)
+    config = XLMRobertaConfig(
+        vocab_size=8000, hidden_size=width, num_hidden_layers=layers, num_attention_heads=width // 32 if SMALL else width // 64,
+        intermediate_size=4 * width, max_position_embeddings=130, type_vocab_size=1, pad_token_id=1, num_labels=16,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    dense = XLMRobertaForSequenceClassification(config).eval()
+    dense.set_attn_implementation("eager")
+    groups = structured.unit_groups(dense)
+    compact = structured.compact(dense, {group.key: torch.arange(group.count) % 2 == 0 for group in groups})
+    tokens = {"input_ids": torch.randint(5, 8000, (32, 64)), "attention_mask": torch.ones(32, 64, dtype=torch.long)}
+    with torch.no_grad():
+        mine, other = medians(lambda: compact(**tokens), lambda: dense(**tokens))
+    yield Row("half of heads and neurons compacted away", "dense latency", mine / other, 0.55)
 
 
 def alignment() -> Iterator[Row]:
@@ -172,7 +211,7 @@ def main() -> None:
     table = Table(title=f"{torch.get_num_threads()} threads, torch {torch.__version__}")
     for column in ("work", "measured against", "value", "budget"):
         table.add_column(column)
-    for measure in (start, alignment, selection, steps):
+    for measure in (start, alignment, compaction, selection, steps):
         for row in measure():
             table.add_row(row.work, row.against, f"{row.value:.4f} {row.unit}", f"{row.budget:.4f} {row.unit}")
     Console().print(table)

@@ -125,12 +125,12 @@ def test_data_and_figure_can_be_downloaded(tab: Page, analysed: Server, tmp_path
     visit(tab, analysed, address)
     tab.get_by_text("Data and export").first.click()
     with tab.expect_download() as csv:
-        tab.get_by_role("button", name="Data as CSV").first.click()
+        tab.get_by_role("button", name="CSV", exact=True).first.click()
     csv.value.save_as(tmp_path / "data.csv")
     header, *rows = (tmp_path / "data.csv").read_text(encoding="utf-8").splitlines()
     assert header.startswith("study,") and len(rows) > 3
     with tab.expect_download() as page:
-        tab.get_by_role("button", name="Figure as HTML").first.click()
+        tab.get_by_role("button", name="HTML", exact=True).first.click()
     page.value.save_as(tmp_path / "figure.html")
     assert "plotly" in (tmp_path / "figure.html").read_text(encoding="utf-8")[:200_000].casefold()
 

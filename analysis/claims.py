@@ -1,0 +1,429 @@
+"""What the papers claim, tested on a study that has the arms for it: the claims board (M§7).
+
+A claim is a row: a direction in words, the number that measures it (positive: the direction holds), the control that
+isolates it and the views that show it. The number comes with a 95% interval; the verdict follows from the interval alone
+and is never written by hand. Scores are resampled over items and seeds; what has one number per seed (separability,
+recovery, weights) gets Student's t over the seeds, which is wide with three of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from analysis import inference, recovery, separability, similarity, tables
+from analysis.items import Items, State
+from engine import record
+from engine.registry import Registry
+
+Floats = NDArray[np.float64]
+Interval = tuple[float, float, float]
+VERDICTS = ("holds", "does not hold", "undecided")
+SPLITS, COMPETITIVE, CERTAIN = 200, 0.02, 0.05
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A claims study as the rows read it: items, states and tables, each read once."""
+
+    store: Path
+    study: str
+    seed: int = 0
+
+    @cached_property
+    def items(self) -> Items:
+        """Per-item scores, of the items that every language has."""
+        return tables.items(self.store, self.study).common()
+
+    @cached_property
+    def weights(self) -> pd.DataFrame:
+        """One row per method, seed, level and matrix."""
+        return tables.weights(self.store, self.study)
+
+    @cached_property
+    def recoveries(self) -> pd.DataFrame:
+        """One row per cycle."""
+        return recovery.recovery(tables.recovery_lines(self.store, self.study))
+
+    @cached_property
+    def states(self) -> pd.DataFrame:
+        """Separability, signal-to-noise ratio and retrieval of every state, last layer, mean over languages."""
+        rows = []
+        for run, config in tables.readable(self.store, self.study):
+            for level, facts in tables.finished(run, config):
+                rows.append({**facts, **_state_measures(level, config)})
+        return pd.DataFrame(rows)
+
+    @cached_property
+    def probing(self) -> pd.DataFrame:
+        """Linear probes on other tasks and the masked-token loss, one row per state, task and language (M§6.10)."""
+        return tables.probing(self.store, self.study)
+
+    def state(self, method: str, level: float) -> State:
+        """A method's state at a level; where levels are outcomes (sizes), the nearest."""
+        levels = [at for name, at in self.items.states if name == method]
+        if not levels:
+            raise KeyError(f"{method}: has no finished level in {self.study}")
+        return self.items.states[method, min(levels, key=lambda at: abs(at - level))]
+
+    # -- numbers ---------------------------------------------------------------------------------------------------
+
+    def languages(self, which: str) -> tuple[str, ...]:
+        """Codes of the source languages or of the zero-shot ones."""
+        return self.items.sources if which == "source" else self.items.zero_shot
+
+    def mean_score(self, state: State, which: str = "zero-shot") -> Floats:
+        """Scores averaged over languages, seeds × items."""
+        return np.mean([state.score[code] for code in self.languages(which)], axis=0)
+
+    def gap(self, a: tuple[str, float], b: tuple[str, float], which: str = "zero-shot") -> Interval:
+        """Mean score of state a less that of b."""
+        return inference.paired_bootstrap(
+            self.mean_score(self.state(*a), which), self.mean_score(self.state(*b), which), self.seed
+        )
+
+    def gap_growth(self, a: str, b: str, high: float, low: float) -> Interval:
+        """How much larger the gap a − b is at the higher level."""
+        at_high, at_low = (
+            self.mean_score(self.state(a, level)) - self.mean_score(self.state(b, level)) for level in (high, low)
+        )
+        return inference.paired_bootstrap(at_high, at_low, self.seed)
+
+    def per_seed(self, frame: pd.DataFrame, column: str, a: tuple[str, float], b: tuple[str, float]) -> Interval:
+        """Mean over seeds of a − b with Student's interval, of a column averaged within each seed."""
+        values = []
+        for method, level in (a, b):
+            rows = frame[frame["method"] == method]
+            if method == "dense_continued":
+                rows = rows[rows["step"] == 1] if "step" in rows else rows
+            else:
+                near = rows["sparsity"].iloc[(rows["sparsity"] - level).abs().argsort()[:1]]
+                rows = rows[rows["sparsity"].isin(near)]
+            values.append(rows.groupby("seed")[column].mean())
+        return student(np.asarray((values[0] - values[1]).dropna(), dtype=float))
+
+
+def student(values: Floats) -> Interval:
+    """Mean with its 95% interval by Student's t; the limits are infinite with fewer than two values."""
+    if len(values) == 0:
+        return (float("nan"), float("nan"), float("nan"))
+    if len(values) == 1:
+        return (float(values[0]), -np.inf, np.inf)
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * float(np.std(values, ddof=1)) / np.sqrt(len(values))
+    return (float(np.mean(values)), float(np.mean(values)) - half, float(np.mean(values)) + half)
+
+
+def _state_measures(level: record.Level, config: Mapping[str, Any]) -> dict[str, float]:
+    """R², class SNR and retrieval accuracy of the last layer's mean states, averaged over languages."""
+    probe = tables.probe(level)
+    found: dict[str, list[float]] = {"r_squared": [], "class_snr": [], "retrieval": []}
+    source = config["sources"][0]
+    anchors = tables.activations(level, source, "mean", layers=[-1 + _depth(level, source)])[:, 0]
+    ids = probe.loc[probe["language"] == source, "id"].to_numpy()
+    for code in dict.fromkeys(probe["language"]):
+        rows = probe[probe["language"] == code]
+        x = tables.activations(level, code, "mean", layers=[_depth(level, code) - 1])[:, 0].astype(np.float64)
+        counts = rows["label"].value_counts()
+        kept = rows["label"].isin(counts[counts >= 5].index).to_numpy()
+        if rows.loc[kept, "label"].nunique() > 1:
+            found["r_squared"].append(separability.r_squared(x[kept], rows["label"].to_numpy()[kept]))
+            found["class_snr"].append(separability.class_snr(x[kept], rows["label"].to_numpy()[kept]))
+        if code != source and config["parallel"] and len(ids) == len(rows) and (ids == rows["id"].to_numpy()).all():
+            found["retrieval"].append(similarity.retrieval(anchors, x))
+            found[f"retrieval/{code}"] = [found["retrieval"][-1]]
+    return {name: float(np.mean(values)) if values else np.nan for name, values in found.items()}
+
+
+def _depth(level: record.Level, code: str) -> int:
+    return int(level.arrays("activations", [f"{code}/mean"])[f"{code}/mean"].shape[1])
+
+
+# -- the claims ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Test:
+    """How a claim is measured: `run(evidence)` gives (effect, low, high); `arm` and `level` say where to look at it."""
+
+    run: Callable[[Evidence], Interval]
+    arm: str
+    level: float
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One row of the board. A positive effect means that the direction holds; `view` is the page that shows it."""
+
+    name: str
+    paper: str
+    what: str
+    control: str
+    unit: str
+    test: Test
+    view: str
+    section: str = "M§7"
+
+    @property
+    def title(self) -> str:
+        """The direction, as the tables of methods call it."""
+        return self.what
+
+    @property
+    def source(self) -> str:
+        """The paper."""
+        return self.paper
+
+
+def _extra_drop(evidence: Evidence) -> Interval:
+    items, state = evidence.items, evidence.state("magnitude", 0.9)
+    assert items.dense is not None
+    dense = items.dense.on(state.seeds)
+    others, source = (
+        evidence.mean_score(dense, which) - evidence.mean_score(state, which) for which in ("zero-shot", "source")
+    )
+    return inference.paired_bootstrap(others, source, evidence.seed)
+
+
+def _language_spread(evidence: Evidence) -> Interval:
+    """Standard deviation of the languages' drops less what shuffling the drops among languages gives (M§6.1)."""
+    items, state = evidence.items, evidence.state("magnitude", 0.9)
+    assert items.dense is not None
+    dense = items.dense.on(state.seeds)
+    drops = [(dense.score[code] - state.score[code]).mean(0) for code in items.zero_shot]
+    shuffled_PG = inference.shuffled_drops(drops, evidence.seed)
+    seen = float(np.std([drop.mean() for drop in drops]))
+    chance = np.std(shuffled_PG, axis=1)
+    low, high = np.quantile(seen - chance, [CERTAIN / 2, 1 - CERTAIN / 2])
+    return seen - float(chance.mean()), float(low), float(high)
+
+
+def _drop_and_alignment(evidence: Evidence) -> Interval:
+    """Spearman over zero-shot languages of the drop with the loss of retrieval; interval by Fisher's transform."""
+    items, state = evidence.items, evidence.state("magnitude", 0.9)
+    assert items.dense is not None
+    drops = [float((items.dense.on(state.seeds).score[code] - state.score[code]).mean()) for code in items.zero_shot]
+    rows = evidence.states
+    dense = rows[rows["method"] == "dense"]
+    pruned = rows[(rows["method"] == "magnitude") & np.isclose(rows["sparsity"], 0.9)]
+    losses = [float(dense[f"retrieval/{code}"].mean() - pruned[f"retrieval/{code}"].mean()) for code in items.zero_shot]
+    rho = float(stats.spearmanr(drops, losses).statistic)
+    half = 1.96 / np.sqrt(max(1, len(drops) - 3)) * np.sqrt(1.06)
+    centre = np.arctanh(np.clip(rho, -0.999999, 0.999999))
+    return rho, float(np.tanh(centre - half)), float(np.tanh(centre + half))
+
+
+def _ranking_changes(evidence: Evidence) -> Interval:
+    """How much less the criteria's order on a language agrees with that on the source than two halves of the source do.
+
+    Both agreements are Kendall's τ between one half of the items and the other, so that noise lowers both alike.
+    """
+    criteria = [name for name in ("magnitude", "lamp", "wanda", "fisher", "random") if _has(evidence, name)]
+    states = [evidence.state(name, 0.9) for name in criteria]
+    rng = inference.generator(evidence.seed)
+    source = np.stack([evidence.mean_score(state, "source") for state in states])
+    others = [np.stack([state.score[code] for state in states]) for code in evidence.items.zero_shot]
+    gaps = []
+    for _ in range(SPLITS):
+        seeds = rng.integers(source.shape[1], size=source.shape[1])
+        drawn = rng.integers(source.shape[2], size=source.shape[2])
+        first, second = np.array_split(rng.permutation(drawn), 2)
+        order = source[:, seeds][:, :, first].mean((1, 2))
+        same = _tau(order, source[:, seeds][:, :, second].mean((1, 2)))
+        gaps.append(same - np.mean([_tau(order, other[:, seeds][:, :, second].mean((1, 2))) for other in others]))
+    low, high = np.quantile(gaps, [0.025, 0.975])
+    return float(np.mean(gaps)), float(low), float(high)
+
+
+def _tau(a: Floats, b: Floats) -> float:
+    return float(stats.kendalltau(a, b).statistic)
+
+
+def _has(evidence: Evidence, method: str) -> bool:
+    return any(name == method for name, _ in evidence.items.states)
+
+
+def _gap(a: str, b: str, level: float, which: str = "zero-shot") -> Test:
+    return Test(lambda evidence: evidence.gap((a, level), (b, level), which), a, level)
+
+
+def _growth(a: str, b: str, high: float, low: float) -> Test:
+    return Test(lambda evidence: evidence.gap_growth(a, b, high, low), a, high)
+
+
+def _seeds(table: str, column: str, a: str, b: str, level: float, sign: int = 1) -> Test:
+    def run(evidence: Evidence) -> Interval:
+        return _signed(evidence.per_seed(getattr(evidence, table), column, (a, level), (b, level)), sign)
+
+    return Test(run, a, level)
+
+
+def _competitive(a: str, b: str, level: float, other: float) -> Test:
+    def run(evidence: Evidence) -> Interval:
+        mean, low, high = evidence.gap((a, level), (b, other))
+        return mean + COMPETITIVE, low + COMPETITIVE, high + COMPETITIVE
+
+    return Test(run, a, level)
+
+
+def _probing(kind: str, a: str, b: str, level: float, sign: int = 1) -> Test:
+    def run(evidence: Evidence) -> Interval:
+        rows = evidence.probing
+        if not len(rows):
+            raise KeyError("the study has no probing results")
+        return _signed(evidence.per_seed(rows[rows["kind"] == kind], "value", (a, level), (b, level)), sign)
+
+    return Test(run, a, level)
+
+
+def _signed(interval: Interval, sign: int) -> Interval:
+    mean, low, high = interval
+    return interval if sign > 0 else (-mean, -high, -low)
+
+
+ALIGNREG = "AlignReg (O'Neill, Dutta & Assem 2022)"
+SDP = "SDP (O'Neill, Dutta & Assem 2021)"
+PINS = "PINS (Ren & Zhu 2023)"
+CAP = "CAP (Xu et al. 2022)"
+POINTS, TAU = "points", "correlation"
+
+
+CLAIMS: Registry[Claim] = Registry(
+    "claim",
+    (
+        Claim("zero-shot-drops-more", ALIGNREG, "Magnitude pruning costs zero-shot languages more than the source language (90%).",
+             "the same items in the source language", POINTS, Test(_extra_drop, "magnitude", 0.9), "degradation"),
+        Claim("languages-differ", ALIGNREG, "What magnitude pruning costs differs by language (90%).",
+             "each item's drops shuffled among the languages", POINTS, Test(_language_spread, "magnitude", 0.9), "degradation"),
+        Claim("drop-follows-alignment", ALIGNREG, "Languages that drop more have lost more cross-lingual alignment (magnitude, 90%).",
+             "languages as the units", TAU, Test(_drop_and_alignment, "magnitude", 0.9), "alignment"),
+        Claim("ranking-changes", ALIGNREG, "The order of criteria changes between the source and the zero-shot languages (90%).",
+             "two halves of the source language's items", TAU, Test(_ranking_changes, "magnitude", 0.9), "degradation"),
+        Claim("cosine-zero-shot", ALIGNREG, "AlignReg (cosine) keeps more zero-shot accuracy than plain magnitude (90%).",
+             "plain magnitude", POINTS, _gap("alignreg_cosine", "magnitude", 0.9), "degradation"),
+        Claim("cosine-source", ALIGNREG, "AlignReg (cosine) keeps more source accuracy than plain magnitude (90%).",
+             "plain magnitude", POINTS, _gap("alignreg_cosine", "magnitude", 0.9, "source"), "degradation"),
+        Claim("frobenius-zero-shot", ALIGNREG, "AlignReg (Frobenius) keeps more zero-shot accuracy than plain magnitude (90%).",
+             "plain magnitude", POINTS, _gap("alignreg_frobenius", "magnitude", 0.9), "degradation"),
+        Claim("frobenius-source", ALIGNREG, "AlignReg (Frobenius) keeps more source accuracy than plain magnitude (90%).",
+             "plain magnitude", POINTS, _gap("alignreg_frobenius", "magnitude", 0.9, "source"), "degradation"),
+        Claim("cosine-not-just-l2", ALIGNREG, "AlignReg (cosine) keeps more zero-shot accuracy than a pull without alignment (90%).",
+             "L2-SP", POINTS, _gap("alignreg_cosine", "l2_sp", 0.9), "degradation"),
+        Claim("cosine-unit-alignment", ALIGNREG, "AlignReg (cosine) keeps the units better aligned with the dense ones (90%).",
+             "plain magnitude", "cosine", _seeds("weights", "unit_cosine_mean", "alignreg_cosine", "magnitude", 0.9), "weights"),
+        Claim("cosine-retrieval", ALIGNREG, "AlignReg (cosine) loses less cross-lingual alignment (90%).",
+             "plain magnitude", POINTS, _seeds("states", "retrieval", "alignreg_cosine", "magnitude", 0.9), "alignment"),
+        Claim("cc-over-kld", SDP, "SDP-CC keeps more zero-shot accuracy than SDP-KLD at high sparsity (95%).",
+             "SDP-KLD", POINTS, _gap("sdp_cc", "sdp_kld", 0.95), "degradation"),
+        Claim("kld-over-magnitude", SDP, "SDP-KLD keeps more zero-shot accuracy than plain magnitude at high sparsity (95%).",
+             "plain magnitude", POINTS, _gap("sdp_kld", "magnitude", 0.95), "degradation"),
+        Claim("cc-over-magnitude", SDP, "SDP-CC keeps more zero-shot accuracy than plain magnitude at high sparsity (95%).",
+             "plain magnitude", POINTS, _gap("sdp_cc", "magnitude", 0.95), "degradation"),
+        Claim("cc-separability", SDP, "SDP-CC separates the classes better than plain magnitude (90%).",
+             "plain magnitude, same level", "R²", _seeds("states", "r_squared", "sdp_cc", "magnitude", 0.9), "separability"),
+        Claim("cc-snr", SDP, "SDP-CC has a higher signal-to-noise ratio than plain magnitude (90%).",
+             "plain magnitude, same level", "ratio", _seeds("states", "class_snr", "sdp_cc", "magnitude", 0.9), "separability"),
+        Claim("cc-recovery", SDP, "SDP-CC needs fewer updates to recover after a pruning step (90%).",
+             "plain magnitude, same level", "updates", _seeds("recoveries", "updates_to_recover", "sdp_cc", "magnitude", 0.9, -1), "diagnose"),
+        Claim("cc-survivors-sparser", SDP, "SDP-CC's surviving weights are sparser (90%).",
+             "plain magnitude, same level", "Hoyer", _seeds("weights", "hoyer", "sdp_cc", "magnitude", 0.9), "weights"),
+        Claim("cc-favours-sparse", SDP, "The objective alone, without a mask, favours sparser weights.",
+             "the dense model trained on", "Hoyer", _seeds("weights", "hoyer", "sdp_cc-unpruned", "dense_continued", 0.0), "weights"),
+        Claim("cc-over-small", SDP, "SDP-CC at 90% beats a small model with as many weights.",
+             "a small model of 10%", POINTS, _gap("sdp_cc", "small", 0.9), "compare"),
+        Claim("cc-against-six-times", SDP, "SDP-CC at 90% is at most 2 points below a distilled model of six times its weights.",
+             "a distilled model of 60%", POINTS, _competitive("sdp_cc", "distill", 0.9, 0.4), "compare"),
+        Claim("pins-over-platon", PINS, "PINS beats PLATON, both without self-regularisation (90%).",
+             "PLATON", POINTS, _gap("pins-alone", "platon", 0.9), "degradation"),
+        Claim("pins-over-movement", PINS, "PINS beats movement, both without self-regularisation (90%).",
+             "movement", POINTS, _gap("pins-alone", "movement", 0.9), "degradation"),
+        Claim("pins-self-over-platon-self", PINS, "PINS beats PLATON, both with self-regularisation (90%).",
+             "PLATON with self-regularisation", POINTS, _gap("pins", "platon-self", 0.9), "degradation"),
+        Claim("pins-self-over-movement-self", PINS, "PINS beats movement, both with self-regularisation (90%).",
+             "movement with self-regularisation", POINTS, _gap("pins", "movement-self", 0.9), "degradation"),
+        Claim("self-helps", PINS, "Self-regularisation helps PINS (95%).",
+             "PINS without it", POINTS, _gap("pins", "pins-alone", 0.95), "degradation"),
+        Claim("self-helps-most-when-sparse", PINS, "Self-regularisation helps more at 95% than at 80%.",
+             "the gain at 80%", POINTS, _growth("pins", "pins-alone", 0.95, 0.8), "degradation"),
+        Claim("cap-over-distillation", CAP, "Contrast helps magnitude pruning beyond distillation (95%).",
+             "the same with the contrastive weights at 0", POINTS, _gap("cap-magnitude", "cap-magnitude-off", 0.95), "degradation"),
+        Claim("cap-most-when-sparse", CAP, "Contrast helps more at 95% than at 80%.",
+             "the gain at 80%", POINTS, _growth("cap-magnitude", "cap-magnitude-off", 0.95, 0.8), "degradation"),
+        Claim("cap-structured", CAP, "Contrast helps structured pruning beyond distillation (90% of heads and neurons).",
+             "the same with the contrastive weights at 0", POINTS, _gap("cap_f", "cap_f-off", 0.9), "degradation"),
+        Claim("cap-probing", CAP, "CAP's features serve another task better under a linear probe (95%).",
+             "the same with the contrastive weights at 0", POINTS, _probing("probe", "cap-magnitude", "cap-magnitude-off", 0.95), "diagnose"),
+        Claim("cap-forgets-less", CAP, "CAP forgets less of the pretraining: lower masked-token loss (95%).",
+             "the same with the contrastive weights at 0", "nats", _probing("masked_token_loss", "cap-magnitude", "cap-magnitude-off", 0.95, -1), "diagnose"),
+    ),
+)  # fmt: skip
+
+TOY = (
+    "The bundled encoder was aligned across languages explicitly, which pretrained encoders were not, it has 3 million parameters, and an arm has "
+    "a few dozen updates a level: a direction that does not show here may show on a large model, and the other way round."
+)
+
+
+def verdict(low: float, high: float) -> str:
+    """What a 95% interval says about a direction (M§7)."""
+    if low > 0:
+        return "holds"
+    return "does not hold" if high < 0 else "undecided"
+
+
+def board(store: Path, study: str, names: Sequence[str] | None = None) -> dict[str, Any]:
+    """The outcome of every claim on a finished study: what `engine/demo/claims.json` holds.
+
+    A claim whose arms are missing has no numbers and says what is missing.
+    """
+    evidence = Evidence(store, study)
+    configs = [config for _, config in tables.readable(store, study)]
+    rows = [_outcome(CLAIMS[name], evidence) for name in names or CLAIMS]
+    return {
+        "study": study,
+        "seeds": sorted({int(config["seed"]) for config in configs}),
+        "digest": record.digest(sorted(config["digest"] for config in configs)),
+        "model_digest": configs[0].get("model_digest"),
+        "languages": list(evidence.items.languages),
+        "items": len(next(iter(evidence.items.ids.values()))),
+        "toy": TOY,
+        "rows": rows,
+    }
+
+
+def _outcome(claim: Claim, evidence: Evidence) -> dict[str, Any]:
+    row: dict[str, Any] = {field.name: getattr(claim, field.name) for field in fields(claim) if field.name != "test"}
+    row |= {"arm": claim.test.arm, "level": claim.test.level, "effect": None, "low": None, "high": None}
+    try:
+        effect, low, high = claim.test.run(evidence)
+    except (KeyError, IndexError, ValueError) as error:
+        return {**row, "verdict": "not tested", "text": str(error).strip("'")}
+    if np.isnan([effect, low, high]).any():
+        return {**row, "verdict": "not tested", "text": "no number came out"}
+    row |= {"effect": effect, "low": low, "high": high, "verdict": verdict(low, high)}
+    shown = [number(value, claim.unit) for value in (effect, low, high)]
+    return {**row, "text": f"{shown[0]} ({shown[1]} to {shown[2]}) {claim.unit}"}
+
+
+def markdown(outcome: Mapping[str, Any]) -> str:
+    """The board as a Markdown table, for LAB.md."""
+    lines = ["| paper | direction | effect (95%) | control | verdict |", "|---|---|---|---|---|"]
+    for row in outcome["rows"]:
+        paper = row["paper"].split(" (")[0]
+        lines.append(f"| {paper} | {row['what']} | {row['text']} | {row['control']} | {row['verdict']} |")
+    return "\n".join(lines)
+
+
+def number(value: float, unit: str) -> str:
+    """A number in its unit, signed; points are hundredths of an accuracy."""
+    if not np.isfinite(value):
+        return "∞" if value > 0 else "−∞"
+    text = f"{100 * value:+.1f}" if unit == POINTS else f"{value:+.3g}"
+    return text.replace("-", "−")

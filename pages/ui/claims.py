@@ -1,0 +1,79 @@
+"""The claims board: what the papers say, and what came out of it on the bundled model (M§7).
+
+The outcome is a file that ships with the bundled study (`make claims` writes it); nothing is computed here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from pages.ui import loading, show
+
+MARKS = {
+    "holds": "✅ holds",
+    "does not hold": "❌ does not hold",
+    "undecided": "❔ undecided",
+    "not tested": "– not tested",
+}
+STUDY = "bundled-claims"
+
+
+def board() -> None:
+    """Headline, then one table per paper; every row leads to the page that shows it."""
+    st.subheader("What the papers claim, tested here", anchor=False)
+    found = loading.claims()
+    if found is None:
+        show.empty(
+            "No outcome is stored with the bundled study. Run `make claims` in a terminal to test the claims.",
+            "methods",
+            "What is claimed",
+        )
+        return
+    counts = Counter(row["verdict"] for row in found["rows"])
+    said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in MARKS if counts[verdict])
+    st.markdown(f"Of {len(found['rows'])} directions: {said}.")
+    papers = list(dict.fromkeys(row["paper"] for row in found["rows"]))
+    for tab, paper in zip(st.tabs([paper.partition(" (")[0] for paper in papers]), papers, strict=True):
+        with tab:
+            _table([row for row in found["rows"] if row["paper"] == paper])
+    st.caption(
+        f"Tested on {found['date']} with {len(found['seeds'])} seeds, {found['items']} items in each of {len(found['languages'])} languages "
+        f"(digest {found['digest']}). An effect is positive where the direction holds; the verdict is what its 95% interval says. {found['toy']}"
+    )
+
+
+def _table(rows: list[dict[str, Any]]) -> None:
+    study = STUDY if STUDY in loading.studies() else ""
+    table = pd.DataFrame(
+        [
+            {
+                "verdict": MARKS[row["verdict"]],
+                "direction": row["what"],
+                "effect (95% interval)": row["text"],
+                "compared with": row["control"],
+                "open": _target(row, study),
+            }
+            for row in rows
+        ]
+    )
+    st.dataframe(
+        table,
+        hide_index=True,
+        column_config={
+            "verdict": st.column_config.TextColumn(width="small"),
+            "direction": st.column_config.TextColumn(width="large"),
+            "open": st.column_config.LinkColumn("shown on", display_text=r"^([a-z]+)"),
+        },
+    )
+    if not study:
+        st.caption(
+            "The runs behind it are not in this store: `make claims` makes them, and the links then open their views."
+        )
+
+
+def _target(row: dict[str, Any], study: str) -> str:
+    return f"{row['view']}?study={study}&method={row['arm']}&level={row['level']}" if study else row["view"]

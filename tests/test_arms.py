@@ -1,0 +1,268 @@
+"""Every kind of arm on a tiny checkpoint: paths, schedules, masking modes, axes, objectives with a memory; budgets and resume."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine import config, runner
+from engine.plan import plans
+from engine.record import Run
+from engine.workbench import Workbench
+from tests.test_runner import run_all
+
+METHODS = """
+[[method]]
+recipe = "magnitude"
+levels = [0.5, 0.8]
+name = "gradual"
+path = "independent"
+[[method]]
+recipe = "magnitude"
+levels = [0.5, 0.8]
+name = "ramped"
+schedule = { name = "linear", warmup = 0.0, cooldown = 0.2 }
+[[method]]
+recipe = "magnitude"
+levels = [0.5, 0.8]
+name = "from-pretrained"
+start = "pretrained"
+[[method]]
+recipe = "movement"
+levels = [0.5, 0.8]
+[[method]]
+recipe = "platon"
+levels = [0.5, 0.8]
+criterion = { window = 2 }
+[[method]]
+recipe = "pins"
+levels = [0.5, 0.8]
+criterion = { window = 2 }
+[[method]]
+recipe = "magnitude"
+name = "magnitude-own-teacher"
+levels = [0.5, 0.8]
+objective = { name = "self_regularised" }
+[[method]]
+recipe = "soft_movement"
+strength = [1.0, 400.0]
+criterion = { lr = 0.8 }
+[[method]]
+recipe = "l0"
+strength = [0.1, 100.0]
+criterion = { lr = 0.8 }
+[[method]]
+recipe = "cap_m"
+levels = [0.5, 0.8]
+[[method]]
+recipe = "magnitude"
+name = "magnitude-cap"
+levels = [0.5, 0.8]
+objective = { name = "cap", negatives = 20 }
+[[method]]
+recipe = "sds"
+levels = [0.5, 0.8]
+[[method]]
+recipe = "cap_f"
+levels = [0.5, 0.75]
+[[method]]
+recipe = "magnitude"
+name = "magnitude-heads"
+granularity = "heads"
+levels = [0.5, 0.75]
+[[method]]
+recipe = "super_ticket"
+levels = [0.25, 0.5]
+[[method]]
+recipe = "small"
+sizes = [0.5, 0.25]
+[[method]]
+recipe = "distill"
+sizes = [0.5, 0.25]
+[[method]]
+recipe = "alignreg_frobenius"
+name = "alignreg-before"
+levels = [0.5, 0.8]
+objective = { before_mask = true }
+"""
+
+
+@pytest.fixture(scope="module")
+def study_file(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path, tiny_checkpoint: Path) -> Path:
+    from tests.conftest import STUDY
+
+    folder = tmp_path_factory.mktemp("arms")
+    (folder / "study.toml").write_text(STUDY.format(checkpoint=tiny_checkpoint, data=tiny_data, methods=METHODS))
+    return folder / "study.toml"
+
+
+@pytest.fixture(scope="module")
+def finished(study_file: Path) -> dict[str, Run]:
+    return run_all(study_file, study_file.parent / "store")
+
+
+def test_all_arms_finish(finished: dict[str, Run]) -> None:
+    assert {name: run.state() for name, run in finished.items()} == dict.fromkeys(finished, "done")
+
+
+def test_levels_are_exact_and_cost_the_same_in_every_arm(finished: dict[str, Run]) -> None:
+    continued = [level.updates for level in finished["dense_continued-s0"].levels()]
+    for name, run in finished.items():
+        sizes = [level.size() for level in run.levels()]
+        if name.startswith("dense"):
+            continue
+        assert [size["updates"] for size in sizes] == continued, name
+        plan = run.config()["plan"]
+        if plan["axis"] == "levels" and plan["granularity"] == "unstructured":
+            total = sizes[0]["prunable_parameters"]
+            wanted = [0.5, 0.8]
+            assert np.allclose(
+                [size["sparsity_prunable"] for size in sizes],
+                wanted,
+                atol=1 / total + 0.01 * ("movement" in name or "cap_m" in name),
+            ), name
+
+
+def test_removed_weights_are_zero_in_what_is_kept(finished: dict[str, Run]) -> None:
+    for name, run in finished.items():
+        for level in run.levels():
+            if level.has("masks.safetensors") and level.has("weights.safetensors"):
+                weights = level.arrays("weights")
+                assert all((weights[f"{matrix}.weight"][~mask] == 0).all() for matrix, mask in level.masks().items()), (
+                    name
+                )
+
+
+def test_independent_levels_are_trainings_of_their_own(finished: dict[str, Run]) -> None:
+    lines = [line for line in finished["gradual-s0"].metrics() if line["type"] == "train"]
+    by_cycle = {cycle: [line for line in lines if line["cycle"] == cycle] for cycle in (1, 2)}
+    assert len(by_cycle[2]) == 2 * len(by_cycle[1])
+    shares = [line["sparsity"] for line in by_cycle[2]]
+    assert shares[0] == 0.0 and shares == sorted(shares) and shares[-1] == pytest.approx(0.8)
+
+
+def test_a_ramp_on_an_iterative_path_starts_from_the_level_before(finished: dict[str, Run]) -> None:
+    lines = [line for line in finished["ramped-s0"].metrics() if line["type"] == "train" and line["cycle"] == 2]
+    assert all(0.5 < line["sparsity"] <= 0.8 for line in lines[1:])
+    low, high = (level.masks() for level in finished["ramped-s0"].levels())
+    assert all((~low[name] <= ~high[name]).all() for name in low)
+
+
+def test_scores_gathered_in_training_may_bring_weights_back(finished: dict[str, Run]) -> None:
+    for name in ("movement", "platon", "pins"):
+        low, high = (level.masks() for level in finished[f"{name}-s0"].levels())
+        assert any((high[matrix] & ~low[matrix]).any() for matrix in low), name
+
+
+def test_strength_decides_the_sparsity_of_learned_gates(finished: dict[str, Run]) -> None:
+    for name in ("soft_movement", "l0"):
+        run = finished[f"{name}-s0"]
+        weak, strong = (level.size()["sparsity_prunable"] for level in run.levels())
+        assert weak < strong, name
+        assert {level.path.name.partition("-")[0] for level in run.levels()} == {"strength"}
+
+
+def test_a_teacher_comes_with_the_second_step_of_sparsity_and_not_before(finished: dict[str, Run]) -> None:
+    for name, first in (("pins-s0", 1), ("magnitude-own-teacher-s0", 1)):
+        lines = [line for line in finished[name].metrics() if line["type"] == "train"]
+        assert "self_regularised" not in lines[0]
+        assert any("self_regularised" in line for line in lines[first:]), name
+    later = [line for line in finished["magnitude-own-teacher-s0"].metrics() if line["type"] == "train"]
+    assert all(("self_regularised" in line) == (line["cycle"] == 2) for line in later)
+
+
+def test_contrast_has_snapshots_only_after_the_first_epoch_or_level(finished: dict[str, Run]) -> None:
+    lines = [line for line in finished["magnitude-cap-s0"].metrics() if line["type"] == "train"]
+    assert all("contrast_pretrained" in line and "contrast_finetuned" in line for line in lines)
+    assert all(("contrast_snapshots" in line) == (line["cycle"] == 2) for line in lines)
+    lines = [line for line in finished["cap_m-s0"].metrics() if line["type"] == "train" and line["cycle"] == 2]
+    assert "contrast_snapshots" not in lines[0] and "contrast_snapshots" in lines[-1]
+
+
+def test_an_objective_before_the_mask_has_a_dense_stage_of_its_own(finished: dict[str, Run]) -> None:
+    cycles = {line["cycle"] for line in finished["alignreg-before-s0"].metrics() if line["type"] == "train"}
+    assert cycles == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["gradual", "movement", "pins", "soft_movement", "l0", "cap_m", "magnitude-cap", "magnitude-own-teacher", "sds"],
+)
+def test_resume_inside_a_cycle_is_bit_exact(
+    name: str, finished: dict[str, Run], study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.test_runner import _stop_after
+
+    study = config.load(study_file)
+    method = next(method for method, _ in plans(study) if method.label == name)
+    quick = study.train.model_copy(update={"checkpoint_minutes": 1e-9})
+    study = study.model_copy(update={"method": [method], "train": quick})
+    store = tmp_path / "store"
+    for control in ("dense-s0",):
+        shutil.copytree(finished[control].path, store / "tiny" / control)
+    bench = Workbench.open(study)
+    job = next(job for job in runner.jobs(study, store) if job.run.method == name)
+    with monkeypatch.context() as patched:
+        _stop_after(patched, 9)
+        with pytest.raises(runner.Cancelled):
+            runner.execute(job, bench)
+    assert runner.execute(job, bench) == "done"
+    for mine, whole in zip(job.run.levels(), finished[f"{name}-s0"].levels(), strict=True):
+        ours, theirs = mine.arrays("weights"), whole.arrays("weights")
+        assert all(np.array_equal(ours[key], theirs[key]) for key in theirs), mine.path.name
+
+
+def test_calibration_may_be_in_languages_that_are_not_trained_on(tiny_study, tmp_path: Path) -> None:
+    path = tiny_study(
+        '[[method]]\nrecipe = "wanda"\nlevels = [0.5]\nname = "wanda-de"\ncalibration = { languages = ["de"], examples = 20 }\n'
+        '[[method]]\nrecipe = "wanda"\nlevels = [0.5]\ncalibration = { languages = ["en", "de"], examples = 20 }'
+    )
+    study = config.load(path)
+    bench = Workbench.open(study)
+    german, both = (bench.calibration(method.calibration) for method in study.method)
+    ids = {tuple(tokens) for tokens in bench.encode(bench.foreign["de"]).tokens}
+    assert {tuple(tokens) for tokens in german.tokens} <= ids
+    share = [sum(len(t) for t in both.tokens if (tuple(t) in ids) is flag) for flag in (True, False)]
+    # Equal token counts per language, up to one sentence.
+    assert abs(share[0] - share[1]) <= max(len(tokens) for tokens in both.tokens)
+
+
+def test_a_calibration_language_without_training_text_is_named(tiny_study) -> None:
+    path = tiny_study('[[method]]\nrecipe = "wanda"\nlevels = [0.5]\ncalibration = { languages = ["sw"] }')
+    with pytest.raises(
+        config.ConfigError,
+        match=r"method\[0\].calibration.languages: 'sw' must have a training file; .*train.sw.tsv is not there",
+    ):
+        config.load(path)
+
+
+def test_a_window_longer_than_the_training_is_refused_before_anything_is_computed(tiny_study) -> None:
+    study = config.load(tiny_study('[[method]]\nrecipe = "pins"\nlevels = [0.5]\ncriterion = { window = 50 }'))
+    with pytest.raises(config.ConfigError, match=r"criterion.window: must be at most 6, the updates of the level 0.5"):
+        Workbench.open(study).verify([plan for _, plan in plans(study)])
+
+
+def test_divergences_are_refused_where_there_are_no_classes() -> None:
+    text = """
+[study]
+name = "x"
+[task]
+name = "custom"
+type = "regression"
+source_languages = ["en"]
+languages = ["en"]
+train = "a.tsv"
+test = "b.tsv"
+[[method]]
+recipe = "sdp_kld"
+levels = [0.5]
+"""
+    with pytest.raises(config.ConfigError) as caught:
+        config.parse(text, Path())
+    assert any(
+        "method[0].objective.name: must be one of none," in line and "regression task" in line
+        for line in caught.value.problems
+    )

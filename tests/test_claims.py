@@ -1,0 +1,139 @@
+"""The claims board: verdicts follow from intervals, numbers agree with plain ones, missing arms are said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from analysis import claims, tables
+from engine import config, record
+from engine.demo import claims as command
+from engine.plan import plans
+from tests.synthetic import Shape, write_store
+
+SHAPE = Shape(languages=5, seeds=3, items=200, levels=(0.8, 0.9, 0.95))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_store(tmp_path_factory.mktemp("claims"), SHAPE)
+
+
+@pytest.fixture(scope="module")
+def rows(store: Path) -> dict[str, dict]:
+    return {row["name"]: row for row in claims.board(store, "synthetic")["rows"]}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"), [(0.1, 0.2, "holds"), (-0.2, -0.1, "does not hold"), (-0.1, 0.1, "undecided"), (0.0, 0.1, "undecided")]
+)  # fmt: skip
+def test_the_verdict_is_what_the_interval_says(low: float, high: float, said: str) -> None:
+    assert claims.verdict(low, high) == said
+
+
+def test_students_interval_is_scipys() -> None:
+    values = np.array([0.3, 0.1, 0.25])
+    mean, low, high = claims.student(values)
+    test = stats.ttest_1samp(values, 0.0).confidence_interval()
+    assert (mean, low, high) == pytest.approx((values.mean(), test.low, test.high))
+    assert claims.student(values[:1]) == (0.3, -np.inf, np.inf)
+    assert all(np.isnan(claims.student(np.array([]))))
+
+
+def test_a_planted_effect_is_found_and_measured_on_the_same_items(store: Path, rows: dict[str, dict]) -> None:
+    row = rows["cc-over-magnitude"]
+    frame = tables.scores(store, "synthetic", ["accuracy"])
+    frame = frame[(frame["split"] == "test") & (frame["language"] != "en") & (frame["sparsity"] == 0.95)]
+    means = frame.groupby("method")["value"].mean()
+    assert row["effect"] == pytest.approx(means["sdp_cc"] - means["magnitude"])
+    assert row["verdict"] == "holds" and row["low"] > 0 and "points" in row["text"]
+
+
+def test_an_arm_that_is_missing_is_named(rows: dict[str, dict]) -> None:
+    row = rows["pins-over-platon"]
+    assert row["verdict"] == "not tested" and "pins-alone" in row["text"] and row["effect"] is None
+
+
+def test_weights_and_states_are_compared_seed_by_seed(store: Path, rows: dict[str, dict]) -> None:
+    frame = tables.weights(store, "synthetic")
+    frame = frame[frame["sparsity"] == 0.9].groupby(["method", "seed"])["hoyer"].mean().unstack(0)
+    assert rows["cc-survivors-sparser"]["effect"] == pytest.approx((frame["sdp_cc"] - frame["magnitude"]).mean())
+    assert rows["cc-separability"]["verdict"] in claims.VERDICTS
+
+
+def test_a_shuffled_study_gives_the_same_board(store: Path, tmp_path: Path, rows: dict[str, dict]) -> None:
+    other = write_store(tmp_path, Shape(**{**SHAPE.__dict__, "shuffle": True}))
+    again = {
+        row["name"]: row
+        for row in claims.board(other, "synthetic", ["cc-over-magnitude", "zero-shot-drops-more"])["rows"]
+    }
+    for name, row in again.items():
+        assert row["effect"] == pytest.approx(rows[name]["effect"]), name
+
+
+def test_languages_that_lose_alike_are_not_told_apart(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    evidence = claims.Evidence(store, "synthetic")
+    state = evidence.state("magnitude", 0.9)
+    same = dict.fromkeys(evidence.items.languages, state.score["en"])
+    assert evidence.items.dense is not None
+    flat = dict.fromkeys(evidence.items.languages, evidence.items.dense.score["en"])
+    object.__setattr__(state, "score", same)
+    object.__setattr__(evidence.items.dense, "score", flat)
+    effect, low, high = claims._language_spread(evidence)
+    assert effect <= 0 and claims.verdict(low, high) != "holds"
+
+
+def test_the_shipped_study_has_every_arm_that_a_claim_reads(tmp_path: Path) -> None:
+    study = config.load(command.STUDY)
+    arms = {method.label: plan for method, plan in plans(study)}
+    read: set[str] = set()
+
+    class Spy(claims.Evidence):
+        def state(self, method: str, level: float) -> None:  # type: ignore[override]
+            read.add(method)
+            raise KeyError(method)
+
+        def per_seed(self, frame, column, a, b):  # type: ignore[no-untyped-def]
+            read.update((a[0], b[0]))
+            raise KeyError(a)
+
+    spy = Spy(tmp_path, "x")
+    for name in ("weights", "states", "recoveries"):
+        spy.__dict__[name] = pd.DataFrame()
+    spy.__dict__["probing"] = pd.DataFrame({"kind": ["probe"]})
+    for claim in claims.CLAIMS.values():
+        with pytest.raises((KeyError, AttributeError, record.RecordError)):
+            claim.test.run(spy)
+        assert claim.test.arm in arms
+    # Gaps stop at their first arm; the others are compared by name.
+    assert read - {"dense_continued"} <= set(arms)
+    assert len(study.study.seeds) >= 3 and all(len(plan.values) for plan in arms.values())
+
+
+def test_fewer_seeds_have_another_name_and_leave_the_stored_board(tmp_path: Path) -> None:
+    text = command.study_text("bundled-claims-1-seeds", 1)
+    study = config.parse(text, command.FOLDER)
+    assert study.study.name == "bundled-claims-1-seeds" and study.study.seeds == [0]
+
+
+def test_the_stored_board_is_of_the_shipped_claims() -> None:
+    if not command.OUTCOME.is_file():
+        pytest.fail("engine/demo/claims.json must ship with the bundled study: make claims")
+    stored = json.loads(command.OUTCOME.read_text(encoding="utf-8"))
+    assert [row["name"] for row in stored["rows"]] == list(claims.CLAIMS)
+    assert all(row["what"] == claims.CLAIMS[row["name"]].what for row in stored["rows"])
+    for row in stored["rows"]:
+        if row["effect"] is not None:
+            low, high = (np.inf * sign if row[key] is None else row[key] for key, sign in (("low", -1), ("high", 1)))
+            assert row["verdict"] == claims.verdict(low, high)
+
+
+def test_markdown_has_a_line_per_claim(store: Path) -> None:
+    outcome = claims.board(store, "synthetic")
+    assert len(claims.markdown(outcome).splitlines()) == 2 + len(claims.CLAIMS)
+    assert claims.number(-0.0123, "points") == "−1.2" and claims.number(float("inf"), "Hoyer") == "∞"

@@ -1,0 +1,214 @@
+"""Compare and Present, page by page: what is compared, what is kept, what is walked through, and what a server refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from analysis import measures, storyboard
+from analysis.measures import compare
+from pages.ui import arms, export, jobs, loading
+from tests.conftest import ROOT
+from tests.synthetic import Shape, write_store
+from tests.test_measures import WITHOUT_UMAP, quiet
+from tests.test_pages_run import texts
+
+SHAPE = Shape(languages=3, seeds=2, items=40, natural=20, probe=24, classes=4, layers=2, width=16, methods=("random", "magnitude", "sdp_cc"), levels=(0.5, 0.9))  # fmt: skip
+STUDY = SHAPE.study
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a measured and compared study, and another that is measured only."""
+    store = write_store(tmp_path_factory.mktemp("share"), SHAPE)
+    write_store(store, Shape(**{**vars(SHAPE), "study": "other", "methods": ("magnitude",)}))
+    for study in (STUDY, "other"):
+        assert measures.measure(store, study, WITHOUT_UMAP, workers=1, say=quiet) == []
+    assert compare.compare(store, STUDY, say=quiet) == []
+    return store
+
+
+@pytest.fixture()
+def open_page(shared: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    def opened(name: str, store: Path | None = None, **query: Any) -> AppTest:
+        monkeypatch.setenv("PRUNOSCOPE_STORE", str(store or shared))
+        app = AppTest.from_file(str(ROOT / "pages" / f"{name}.py"), default_timeout=90)
+        for key, value in query.items():
+            app.query_params[key] = value
+        return app.run()
+
+    return opened
+
+
+@pytest.fixture()
+def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Commands that pages would have started."""
+    found: list[list[str]] = []
+    monkeypatch.setattr(jobs.Job, "start", lambda self, arguments, about: found.append(arguments))
+    return found
+
+
+def figures(app: AppTest) -> list[dict[str, Any]]:
+    return [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
+
+
+def press(app: AppTest, label: str) -> AppTest:
+    return next(button for button in app.button if button.label == label).click().run()
+
+
+# -- Compare -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("view", ["scores", "inside", "masks", "size", "suite", "settings"])
+def test_every_view(open_page: Any, view: str) -> None:
+    app = open_page("compare", studies=STUDY, view=view)
+    assert not app.exception and not app.error
+    assert len(figures(app)) == (view not in ("suite", "settings"))
+    assert len(app.dataframe) == (view in ("size", "suite", "settings")) or view == "scores"
+
+
+def test_scores_are_compared_with_the_plain_method(open_page: Any) -> None:
+    app = open_page("compare", studies=STUDY)
+    assert app.selectbox(key="compare.reference").value == f"{STUDY}/magnitude"
+    names = {trace["name"] for trace in figures(app)[0]["data"]}
+    assert names == {"random", "sdp_cc"} and "than magnitude on the zero-shot mean" in texts(app)
+
+
+def test_settings_show_what_differs(open_page: Any) -> None:
+    table = open_page("compare", studies=STUDY, view="settings").dataframe[0].value
+    assert set(table["setting"]) >= {"recipe", "plan.criterion.name"} and "task.name" not in set(table["setting"])
+    every = open_page("compare", studies=STUDY, view="settings", every="true").dataframe[0].value
+    assert "task.name" in set(every["setting"])
+
+
+def test_a_suite_has_an_average_where_every_study_has_the_method(open_page: Any) -> None:
+    table = open_page("compare", studies=[STUDY, "other"], view="suite").dataframe[0].value.set_index("method")
+    assert table.loc["magnitude", "average"] == pytest.approx(table.loc["magnitude", [STUDY, "other"]].mean())
+    assert pd.isna(table.loc["sdp_cc", "average"])
+
+
+def test_two_studies_that_were_not_compared_have_a_button(open_page: Any, started: list[list[str]]) -> None:
+    app = open_page("compare", studies=[STUDY, "other"], arms=[f"{STUDY}/magnitude", "other/magnitude"])
+    assert f"{STUDY} and other have not been compared yet" in texts(app).replace(
+        "other and synthetic", "synthetic and other"
+    )
+    press(app, "Compute it now")
+    assert started[0][:2] == ["analysis", "compare"] and "--against" in started[0]
+
+
+def test_at_most_eight_are_chosen_before_anyone_has_chosen() -> None:
+    every = [(study, f"m{number}") for study in ("a", "b", "c") for number in range(9)]
+    found = arms._spread_out(every, 3)
+    assert len(found) <= arms.MOST and {study for study, _ in found} == {"a", "b", "c"}
+    assert len(arms._spread_out(every[:9], 1)) == 8
+
+
+def test_one_arm_is_no_comparison(open_page: Any) -> None:
+    assert "needs two methods" in texts(open_page("compare", studies=STUDY, arms=f"{STUDY}/magnitude"))
+
+
+def test_an_unknown_arm_is_said(open_page: Any) -> None:
+    assert "arms = nobody: must be one of" in texts(open_page("compare", studies=STUDY, arms="nobody"))
+
+
+# -- Present -------------------------------------------------------------------------------------------------------
+
+
+def test_the_story_is_there_without_anything_kept(open_page: Any) -> None:
+    app = open_page("present", study=STUDY)
+    assert "What pruning costs" in texts(app) and not app.exception
+
+
+def test_a_screen_has_one_figure_and_no_controls(open_page: Any) -> None:
+    app = open_page("present", study=STUDY, mode="show", deck="story", slide="2")
+    assert len(figures(app)) == 1 and "loses most" in app.title[0].value
+    assert not app.selectbox and not app.multiselect and not app.sidebar.selectbox
+    assert figures(app)[0]["layout"]["font"]["size"] >= 18
+    press(app, "Next")
+    assert app.query_params["slide"] == "3" and "2 of" not in texts(app)
+    press(app, "Leave")
+    assert app.query_params["mode"] == "edit"
+
+
+def test_a_screen_that_is_not_there_is_said(open_page: Any) -> None:
+    assert "slide = 99: must be one of" in texts(open_page("present", study=STUDY, mode="show", slide="99"))
+
+
+def test_an_unmeasured_study_is_measured_on_request(open_page: Any, tmp_path: Path, started: list[list[str]]) -> None:
+    write_store(tmp_path, Shape(**{**vars(SHAPE), "seeds": 1}))
+    press(open_page("present", tmp_path), "Compute it now")
+    assert started and started[0][:2] == ["analysis", "measure"]
+
+
+def test_a_figure_is_kept_put_in_order_and_taken_out(open_page: Any, shared: Path, tmp_path: Path) -> None:
+    store = Path(shutil.copytree(shared, tmp_path / "store"))
+    app = open_page("degradation", store, study=STUDY)
+    app.session_state["export-degradation-lines"] = True
+    press(app.run(), "Keep for presenting")
+    app = open_page("compare", store, studies=STUDY)
+    app.session_state["export-compare-scores"] = True
+    press(app.run(), "Keep for presenting")
+    kept = storyboard.read(store, STUDY)
+    assert [slide.page for slide in kept] == ["degradation", "compare"]
+    assert list(kept[0].query["study"]) == [STUDY]
+    app = open_page("present", store, study=STUDY, deck="kept")
+    press(app, "Down")
+    assert [slide.page for slide in storyboard.read(store, STUDY)] == ["compare", "degradation"]
+    app.text_input[0].set_value("Look here.").run()
+    assert storyboard.read(store, STUDY)[0].sentence == "Look here."
+    shown = open_page("present", store, study=STUDY, deck="kept", mode="show")
+    assert shown.title[0].value.replace("\\", "") == "Look here." and len(figures(shown)) == 1
+    press(app, "Take out")
+    assert len(storyboard.read(store, STUDY)) == 1
+    press(app, "Undo: put the view back")
+    assert len(storyboard.read(store, STUDY)) == 2
+
+
+def test_the_report_is_written_by_a_process_of_its_own(open_page: Any, started: list[list[str]]) -> None:
+    app = open_page("present", study=STUDY)
+    app.toggle(key="report-no-text").set_value(True).run()
+    press(app, "Write the report")
+    assert started[0][:2] == ["analysis", "report"] and started[0][-1] == "--no-text"
+
+
+def test_read_only_servers_keep_and_write_nothing(open_page: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRUNOSCOPE_READONLY", "1")
+    app = open_page("present", study=STUDY)
+    assert next(button for button in app.button if button.label == "Write the report").disabled
+    app = open_page("degradation", study=STUDY)
+    app.session_state["export-degradation-lines"] = True
+    assert next(button for button in app.run().button if button.label == "Keep for presenting").disabled
+
+
+# -- exports -------------------------------------------------------------------------------------------------------
+
+
+def test_tables_go_out_as_parquet_and_latex(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"method": ["a_b", "50% & more"], "mixed": ["–", 1.5], "value": [0.123456, float("nan")]})
+    (tmp_path / "t.parquet").write_bytes(export.parquet(frame))
+    back = pd.read_parquet(tmp_path / "t.parquet")
+    assert list(back.columns) == list(frame.columns) and back["value"].iloc[0] == 0.123456
+    text = export.latex(frame)
+    assert r"a\_b" in text and r"50\% \& more" in text and "0.1235" in text and r"\begin{tabular}" in text
+
+
+def test_every_figure_can_be_saved_as_a_picture(open_page: Any) -> None:
+    app = open_page("degradation", study=STUDY)
+    chart = app.get("plotly_chart")[0]
+    assert json.loads(chart.proto.config)["toImageButtonOptions"]["format"] == "png"
+    app.session_state["export-degradation-lines"] = True
+    app.run()
+    app.button_group(key="picture-degradation-lines").set_value("svg").run()
+    assert json.loads(app.get("plotly_chart")[0].proto.config)["toImageButtonOptions"]["format"] == "svg"
+
+
+def test_told_studies_follow_their_files(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRUNOSCOPE_STORE", str(shared))
+    assert loading.told(STUDY) is loading.told(STUDY)
+    assert loading.told("other").study == "other"
