@@ -113,6 +113,9 @@ def run(
     executor: Annotated[str, typer.Option(help="local or ray")] = "local",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with interrupted runs.")] = False,
     measure: Annotated[bool, typer.Option(help="Compute derived measures afterwards.")] = True,
+    restore: Annotated[
+        bool, typer.Option("--restore", help="Then find which parts carry the damage: see restore.")
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Run a study in the foreground, all its runs in one process, then measure."""
@@ -121,10 +124,11 @@ def run(
     study = config.load(study_file)
     if executor != "local":
         raise config.ConfigError([f"executor: must be local in this version; got {executor!r}"])
-    _foreground(study, study_file.read_text(encoding="utf-8-sig"), record.store_path(store), resume, measure)
+    text = study_file.read_text(encoding="utf-8-sig")
+    _foreground(study, text, record.store_path(store), resume, measure, restore)
 
 
-def _foreground(study: Study, text: str, where: Path, resume: bool, measure: bool) -> None:
+def _foreground(study: Study, text: str, where: Path, resume: bool, measure: bool, restore: bool = False) -> None:
     """Do all runs of a study in this process, then measure; `text` is kept as the study's file."""
     from engine import queue, runner
 
@@ -141,6 +145,7 @@ def _foreground(study: Study, text: str, where: Path, resume: bool, measure: boo
             job.run.begin(runner.run_config(job, bench))
     _keep(text, where / study.study.name, study.base)
     failed = _run_all(jobs, bench)
+    failed += _restore_all(jobs, bench) if restore else []
     if measure and queue.measure(where, study.study.name):
         failed.append(f"measures of {study.study.name} failed: see {where / study.study.name / 'measure.log'}")
     if failed:
@@ -213,6 +218,25 @@ def _run_all(jobs: list[Job], bench: Any) -> list[str]:
             bar.update(whole, completed=number + 1, phase=f"{number + 1} of {len(jobs)}")
             if not console.is_terminal:
                 print(f"{number + 1}/{len(jobs)} {job.name}: {job.run.state()}", flush=True)
+    return failed
+
+
+def _restore_all(jobs: list[Job], bench: Any) -> list[str]:
+    """Causal restoration of every finished method's last level with weights, first seed; returns a line per failure."""
+    from engine import restore as restoration
+
+    first, failed = min(job.run.seed for job in jobs), []
+    for job in jobs:
+        kept = [level for level in job.run.levels() if level.has("weights.safetensors")]
+        if job.plan is None or job.run.seed != first or not kept or job.run.state() != "done":
+            continue
+        if "shape" in kept[-1].size():
+            continue  # a student is another network: it has no parts to exchange with the dense one
+        try:
+            restoration.restore(job.run, kept[-1].path.name, bench)
+            print(f"{job.name}: restored part by part at {kept[-1].sparsity:.4g}", flush=True)
+        except Exception as error:
+            failed.append(f"{job.name}: restoration: {error}")
     return failed
 
 
@@ -493,7 +517,7 @@ def vocabulary(
 @guarded
 def restore(
     name: RunName,
-    level: Annotated[float, typer.Option("--level", help="Sparsity of the level; its weights must be kept.")],
+    level: Annotated[str, typer.Option("--level", help="Its sparsity, or its folder such as strength-4.")],
     store: Store = None,
     items: Annotated[int | None, typer.Option("--items", help="Most items per language; default 64.", min=1)] = None,
     measure: Annotated[bool, typer.Option(help="Compute intervals afterwards.")] = True,

@@ -99,11 +99,11 @@ def chosen(frame: pd.DataFrame, parallel: bool, most: int) -> np.ndarray:
 
 
 def restore(
-    run: Run, sparsity: float, bench: Workbench, most: int = ITEMS, report: Report = lambda *_: None
+    run: Run, sparsity: float | str, bench: Workbench, most: int = ITEMS, report: Report = lambda *_: None
 ) -> pd.DataFrame:
     """Measure every part of a level both ways and store the tables; returns the means per language.
 
-    Needs the level's weights and those of its dense run. A result that is stored already is returned as it is.
+    Needs the level's weights and those of its dense run, of the same shape: a student has no parts to exchange. A result that is stored already is returned as it is.
     """
     level = find_level(run, sparsity)
     _refuse_students(run, level)
@@ -114,6 +114,7 @@ def restore(
     if final.exists():
         return record.read_frame(final)
     states = [_weights(side) for side in (level, dense)]
+    _refuse_other_shapes(run, *states)
     tested = evaluate.test_frame(bench.data)
     frame = tested.iloc[chosen(tested, bench.data.parallel, most)].reset_index(drop=True)
     items = _evaluate(run, folder / "restoration.partial.parquet", key, states, frame, bench, report)
@@ -145,6 +146,14 @@ def _weights(level: Level) -> dict[str, Tensor]:
     import torch
 
     return {name: torch.from_numpy(value) for name, value in level.arrays("weights").items()}
+
+
+def _refuse_other_shapes(run: Run, pruned: Mapping[str, Tensor], dense: Mapping[str, Tensor]) -> None:
+    shapes = [{name: tuple(value.shape) for name, value in side.items()} for side in (pruned, dense)]
+    if shapes[0] != shapes[1]:
+        raise RecordError(
+            f"RUN: must have matrices of the dense model's shapes; {run.study}/{run.name} is another network"
+        )
 
 
 def _remove_older(folder: Path, name: str, key: str) -> None:

@@ -71,6 +71,11 @@ def words(choice: Choice, degraded: pd.DataFrame, spread: pd.DataFrame) -> None:
         st.info(f"{level} is not among the measured drops on {show.escape(choice.split)}: they need its dense run.")
     else:
         drop_headline.headline(choice.method, choice.level, here, over.iloc[0] if len(over) else None)
+        controlled = loading.measure(choice.study, "controls")
+        rows = choice.at(controlled) if controlled is not None else pd.DataFrame()
+        mean = rows[(rows["method"] == choice.method) & (rows["language"] == MEAN)] if len(rows) else rows
+        if len(mean):
+            drop_headline.beside(mean.iloc[0])
 
 
 def lines(choice: Choice, facts: loading.Facts, degraded: pd.DataFrame, spread: pd.DataFrame) -> list[str]:

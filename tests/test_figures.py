@@ -16,6 +16,7 @@ import pytest
 
 from analysis import figures, measures, tables, theme
 from analysis.figures.base import band, canvas, count_text, seeds_text
+from analysis.measures import plan
 from engine.recipes import RECIPES
 from engine.tasks import BUNDLED
 from engine.tasks.languages import resolve
@@ -23,7 +24,9 @@ from tests.synthetic import Shape, write_store
 
 NAME = "synthetic"
 SHAPE = Shape(
-    languages=4,
+    kept=True,
+    restored=True,
+    languages=6,
     seeds=2,
     levels=(0.5, 0.9),
     methods=("random", "magnitude", "sdp_cc"),
@@ -41,17 +44,32 @@ Frames = dict[str, pd.DataFrame]
 def frames(tmp_path_factory: pytest.TempPathFactory) -> Frames:
     """All tables of a measured store."""
     store = write_store(tmp_path_factory.mktemp("store"), SHAPE)
-    names = ("degradation", "spread", "cka", "similarity", "separability", "crosslingual", "drift")
+    names = tuple(name for name in measures.NAMES if name != "map")
     assert measures.measure(store, NAME, measures.Wish(only=names), workers=1, say=lambda _: None) == []
     request = measures.Wish(only=("map",), runs=("sdp_cc-s0",), map=measures.Request("pca"))
     assert measures.measure(store, NAME, request, workers=1, say=lambda _: None) == []
-    found = {name: measures.read_study(store, NAME, name) for name in names[:2]}
-    found |= {name: measures.read_levels(store, NAME, name) for name in (*names[2:], "map")}
-    return {**found, "weights": tables.weights(store, NAME), "recovery": tables.recovery_lines(store, NAME)}
+    joined = (*plan.STUDY, *plan.LATER)
+    found = {name: measures.read_study(store, NAME, name) for name in joined}
+    found |= {name: measures.read_levels(store, NAME, name) for name in (*names, "map") if name not in joined}
+    found |= {"cycles": found["recovery"], "weights": tables.weights(store, NAME)}
+    return {**found, "recovery": tables.recovery_lines(store, NAME)}
 
 
 def one_map(frames: Frames) -> pd.DataFrame:
     return frames["map"][frames["map"]["sparsity"] == 0.9]
+
+
+def one_level(frame: pd.DataFrame) -> pd.DataFrame:
+    """The highest level of one run."""
+    return frame[(frame["run"] == "magnitude-s0") & (frame["sparsity"] == 0.9)] if len(frame) else frame
+
+
+SEEN: Frames = {}
+
+
+def seen(controls: pd.DataFrame) -> pd.DataFrame:
+    """The drops that belong to a table of controls; none to an empty one."""
+    return pd.concat([SEEN["degradation"], SEEN["spread"]]) if len(controls) else controls
 
 
 # name → (table, how the figure is made of it)
@@ -83,6 +101,32 @@ FIGURES: dict[str, tuple[str, Callable[..., figures.Shown]]] = {
     "norm bars": ("weights", lambda f, **k: figures.weights_bars(f, 0.9, "norm_kept", **k)),
     "hoyer bars": ("weights", lambda f, **k: figures.weights_bars(f, 0.9, "hoyer", **k)),
     "recovery_lines": ("recovery", lambda f, **k: figures.recovery_lines(f, 0.9, **k)),
+    "loss_bars": ("crosslingual", lambda f, **k: figures.loss_bars(f, 0.9, **k)),
+    "loss_bars of CKA": ("crosslingual", lambda f, **k: figures.loss_bars(f, 0.9, "cka_loss", 1, **k)),
+    "rbf diagonal": ("similarity", lambda f, **k: figures.cka_diagonal(f, "de", "magnitude", measure="rbf_cka", **k)),
+    "pareto_scatter": ("pareto", lambda f, **k: figures.pareto_scatter(f, **k)),
+    "control_dots": ("controls", lambda f, **k: figures.control_dots(seen(f), f, "magnitude", 0.9, **k)),
+    "flip_bars": ("flip_counts", lambda f, **k: figures.flip_bars(f, "magnitude", 0.9, **k)),
+    "atlas": ("flips", lambda f, **k: figures.atlas(one_level(f), ["en", "de"], **k)),
+    "slice_dots": ("flip_slices", lambda f, **k: figures.slice_dots(f, "magnitude", 0.9, "length", "de", **k)),
+    "slice_dots of labels": ("flip_slices", lambda f, **k: figures.slice_dots(f, "random", 0.5, "label", "fr", "natural", **k)),
+    "confusion_heatmap": ("confusion", lambda f, **k: figures.confusion_heatmap(one_level(f), "de", **k)),
+    "dense confusion_heatmap": ("confusion", lambda f, **k: figures.confusion_heatmap(one_level(f), "de", "natural", "dense", **k)),
+    "restoration_bars": ("restored", lambda f, **k: figures.restoration_bars(one_level(f), **k)),
+    "restoration_bars of scores": ("restored", lambda f, **k: figures.restoration_bars(one_level(f), "modules", "de", "score", **k)),
+    "restoration_heatmap": ("restored", lambda f, **k: figures.restoration_heatmap(one_level(f), "modules", "prune_only", **k)),
+    "correlate_dots": ("correlates", lambda f, **k: figures.correlate_dots(f, "magnitude", 0.9, **k)),
+    "factor_scatter": ("factors", lambda f, **k: figures.factor_scatter(f, "dense", "magnitude", 0.9, **k)),
+    "tokenizer_bars": ("tokenizer", lambda f, **k: figures.tokenizer_bars(f, "fertility", ("en",), **k)),
+    "confidence_bars": ("calibration", lambda f, **k: figures.confidence_bars(f, "ece", 0.9, ("en",), **k)),
+    "confidence_bars of flips": ("calibration", lambda f, **k: figures.confidence_bars(f, "flips_broken", 0.9, ("en",), **k)),
+    "recovery_bars": ("cycles", lambda f, **k: figures.recovery_bars(f, **k)),
+    "recovery_bars of scores": ("cycles", lambda f, **k: figures.recovery_bars(f, "after_mask", **k)),
+    "weights_lines": ("weights", lambda f, **k: figures.weights_lines(f, "kurtosis", **k)),
+    "distribution_lines": ("distribution", lambda f, **k: figures.distribution_lines(f, "query", 0.9, **k)),
+    "overlap_heatmap": ("overlap", lambda f, **k: figures.overlap_heatmap(f, 0.9, **k)),
+    "path_scatter": ("path", lambda f, **k: figures.path_scatter(one_level(f), 0.5, **k)),
+    "path_scatter of dense": ("path", lambda f, **k: figures.path_scatter(one_level(f), 0.0, "displacement", **k)),
     "map_scatter": ("map", lambda f, **k: figures.map_scatter(f[f["sparsity"] == 0.9] if len(f) else f, **k)),
 }  # fmt: skip
 
@@ -102,6 +146,7 @@ def words(figure: Any) -> list[str]:
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_is_drawn_and_explained(frames: Frames, name: str, dark: bool) -> None:
     table, make = FIGURES[name]
+    SEEN.update(frames)
     shown = make(frames[table], dark=dark)
     assert len(shown.figure.data) and len(shown.data)
     assert len(json.loads(shown.figure.to_json())["data"]) == len(shown.figure.data)
@@ -164,7 +209,7 @@ def test_bars_have_intervals_around_the_drop(frames: Frames) -> None:
     row = shown.data[(shown.data["method"] == "sdp_cc") & (shown.data["language"] == bar.customdata[1])].iloc[0]
     assert bar.y[1] + bar.error_y.array[1] == pytest.approx(100 * row["drop_high"])
     assert bar.y[1] - bar.error_y.arrayminus[1] == pytest.approx(100 * row["drop_low"])
-    assert list(bar.customdata) == ["en", "de", "fr", "es"]  # source, then by family, then by name
+    assert list(bar.customdata) == ["en", "de", "fr", "es", "ru", "tr"]  # source, then by family, then by name
 
 
 def test_markers_over_the_heat_map_carry_the_cells(frames: Frames) -> None:

@@ -141,6 +141,15 @@ def test_the_command_and_what_it_refuses(done: tuple[Run, Workbench]) -> None:
     assert measures.measure(where, "tiny", measures.Wish(only=("restored",)), workers=1, say=lambda _: None) == []
     frame = measures.read_levels(where, "tiny", "restored")
     assert set(frame["language"]) == {"en", "de"} and (frame["effect_low"] <= frame["effect_high"]).all()
+    again = ["run", str(where.parent / "study.toml"), "--store", store, "--no-measure", "--restore"]
+    continued = next(job for job in runner.jobs(done[1].study, where) if job.run.method == "dense_continued")
+    runner.execute(continued, done[1])
+    said = CliRunner().invoke(app, again)  # everything is done but the restoration
+    assert said.exit_code == 0 and "tiny/magnitude-s0: restored part by part at 0.9" in said.output, said.output
+    import torch
+
+    with pytest.raises(RecordError, match="must have matrices of the dense model's shapes"):
+        restore._refuse_other_shapes(done[0], {"a": torch.zeros(2)}, {"a": torch.zeros(3)})
     wrong = CliRunner().invoke(app, ["restore", "tiny/magnitude-s0", "--level", "0.5", "--store", store])
     assert wrong.exit_code == 2 and "level: must be one of 0.9; got 0.5" in wrong.output
     with pytest.raises(RecordError, match="must be a pruned run whose dense run has weights"):

@@ -113,4 +113,5 @@ def pareto_scatter(pareto: pd.DataFrame, split: str = "test", dark: bool = False
     methods = [name for name in dict.fromkeys(front["method"]) if name != "dense"]
     reading = f"{len(front)} of {len(rows)} states are not dominated in size, mean and worst language: dense and {theme.listed(methods)}."
     note = "filled: not dominated; point estimates, so that neighbours may change places by chance"
-    return Shown(figure, reading, caption(note, f"{int(rows['languages'].max())} languages"), rows)
+    basis = f"{int(rows['languages'].max())} languages, {seeds_text(int(rows['seeds'].min()))}"
+    return Shown(figure, reading, caption(basis, note), rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis import theme
-from analysis.figures.base import Shown, bars, blank, canvas, caption, plural, rows_of, stacked, whiskers
+from analysis.figures.base import Shown, bars, blank, canvas, caption, count_text, plural, rows_of, stacked, whiskers
 
 FACTORS = {
     "retrieval_loss": "Translations lost (last layer)", "cka_loss": "CKA with the source lost", "fertility": "Tokens per word",
@@ -50,7 +50,7 @@ def correlate_dots(
     return Shown(
         figure, f"{method} at {theme.level(sparsity)}: {text}.",
         caption(
-            plural(int(rows["languages"].max()), "zero-shot language"), "Spearman, bootstrap over languages",
+            f"n = {int(rows['languages'].max())} zero-shot languages", "Spearman, bootstrap over languages",
             "few languages; no cause; not corrected; the dense score is part of the drop",
         ), rows,
     )  # fmt: skip
@@ -72,7 +72,7 @@ def factor_scatter(
     )  # fmt: skip
     worst = rows.loc[rows["drop"].idxmax()]
     reading = f"{theme.language_name(worst['language'])} drops most, {theme.points(worst['drop'])}; its {FACTORS[factor].lower()}: {worst[factor]:.3g}."
-    return Shown(figure, reading, caption(plural(len(rows), "language")), rows)
+    return Shown(figure, reading, caption(f"n = {len(rows)} zero-shot languages", "coloured by family"), rows)
 
 
 TEXT = {
@@ -98,9 +98,7 @@ def tokenizer_bars(
     )  # fmt: skip
     most = rows.loc[rows[measure].idxmax()]
     reading = f"{TEXT[measure]}: highest for {theme.language_name(most['language'])} ({scale * most[measure]:.2f})."
-    return Shown(
-        figure, reading, caption(f"{int(rows['n'].min())} texts or more per language", "coloured by family"), rows
-    )
+    return Shown(figure, reading, caption(f"{count_text(rows['n'])} texts per language", "coloured by family"), rows)
 
 
 CONFIDENCE = {

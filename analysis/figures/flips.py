@@ -95,15 +95,8 @@ def atlas(flips: pd.DataFrame, languages: list[str], dark: bool = False) -> Show
     everywhere = int((grid == "broken").all(axis=1).sum())
     one = int(((grid == "broken").sum(axis=1) == 1).sum())
     reading = f"Of {plural(len(order), 'item')} {one} broke in one language only, {everywhere} in every language."
-    return Shown(
-        figure,
-        reading,
-        caption(
-            f"seed {rows['seed'].iloc[0]}",
-            f"the first {len(grid)} of {len(order)} items" if len(grid) < len(order) else "",
-        ),
-        rows,
-    )
+    shown = f"{len(grid)} of {plural(len(order), 'item')}, seed {rows['seed'].iloc[0]}"
+    return Shown(figure, reading, caption(shown, "items that most languages break first"), rows)
 
 
 def slice_dots(

@@ -119,5 +119,6 @@ def _point(
         **values,
         "worst_language": str(low["language"]),
         "languages": len(group),
+        "seeds": int(group["seeds"].min()),
         "control": method in CONTROLS,
     }

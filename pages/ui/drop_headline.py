@@ -68,6 +68,20 @@ def differ(mean: pd.Series) -> str:
     return f"{verdict} ({theme.p_value(mean['p_differ'])}): their drops span {theme.points(mean['range'])}, {equal}."
 
 
+def beside(control: pd.Series) -> None:
+    """The controls of the mean drop in one line, from its row of `controls`."""
+    parts = []
+    if control["random_drop"] == control["random_drop"]:
+        parts.append(f"random pruning at this sparsity loses {theme.points(control['random_drop'])}")
+    if control["rerun_largest"] == control["rerun_largest"]:
+        parts.append(f"two dense models of different seeds differ by up to {theme.points(control['rerun_largest'])}")
+    else:
+        parts.append("with one seed nobody knows what rerunning alone does")
+    if control["shuffled"] == control["shuffled"]:
+        parts.append(f"with shuffled labels the drop is {theme.points(control['shuffled'])}")
+    st.caption(show.escape(f"Controls: {'; '.join(parts)}."), help=show.hint("rerun_noise"))
+
+
 def few(seeds: int) -> None:
     """What few seeds mean for the intervals; nothing from five on."""
     if seeds == 1:
