@@ -112,7 +112,8 @@ SPLIT_NAMES = {"train": {"train"}, "validation": {"validation", "valid", "val", 
 def _in_folder(folder: Path, task: TaskSection, split: str, language: str) -> list[Path]:
     """The data files of a folder whose names hold the language (a part between `.` or `_`), and the split where any does.
 
-    No language is asked for where the path itself holds it, where only one is read, or where a column says it.
+    No language is asked for where the path itself holds it, where a column says it, or where only one is read and no
+    file is named after it.
     """
     parts = {
         path: set(re.split(r"[._]", path.stem.casefold()))
@@ -121,9 +122,9 @@ def _in_folder(folder: Path, task: TaskSection, split: str, language: str) -> li
         and (task.format != "auto" or path.suffix.lower() in ENDINGS)
         and not path.name.upper().startswith(("README", "LICENSE", "."))
     }
-    several = len(split_languages(task, split)) > 1 and "language" not in task.columns
-    if language and several:
-        parts = {path: names for path, names in parts.items() if language.casefold() in names}
+    if language and "language" not in task.columns:
+        own = {path: names for path, names in parts.items() if language.casefold() in names}
+        parts = own if own or len(split_languages(task, split)) > 1 else parts
     known = set().union(*SPLIT_NAMES.values())
     if any(names & known for names in parts.values()):
         parts = {path: names for path, names in parts.items() if names & SPLIT_NAMES.get(split, {split})}

@@ -85,6 +85,27 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random GPT-2 of 2 blocks × 32 with a byte-level tokenizer of its own."""
+    import torch
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("gpt2")
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=400, n_embd=32, n_layer=2, n_head=4, n_positions=96, bos_token_id=0, eos_token_id=0)
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    tokenizer = ByteLevelBPETokenizer()
+    text = [text for language in WORDS for _, text, _ in sentences(language, "train", 96)]
+    tokenizer.train_from_iterator(text, vocab_size=400, special_tokens=["<|endoftext|>"], show_progress=False)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer._tokenizer, bos_token="<|endoftext|>", eos_token="<|endoftext|>", unk_token="<|endoftext|>",
+        model_max_length=96,
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
 STUDY = """
 [study]
 name = "tiny"

@@ -6,8 +6,13 @@ two routes to one number. First the engine's formulas, then the measures of the 
 
 from __future__ import annotations
 
+import collections
 import itertools
 import math
+import re
+import string
+import sys
+import unicodedata
 from decimal import ROUND_FLOOR, Decimal
 from fractions import Fraction
 
@@ -794,3 +799,62 @@ def crossed_interval(values, seed, resamples):
                 total += u * v * float(values[s, k])
         means.append(total / values.size)
     return np.quantile(means, 0.025), np.quantile(means, 0.975)
+
+
+# -- answers of questions (M§5): the official scripts, written out as they are published ----------------------------
+
+
+def squad_tokens(text: str) -> list[str]:
+    """SQuAD v1.1's and v2.0's `normalize_answer(s).split()`."""
+    lowered = "".join(letter for letter in text.lower() if letter not in set(string.punctuation))
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", lowered).split()).split()
+
+
+def mlqa_tokens(text: str, language: str) -> list[str]:
+    """MLQA's `normalize_answer` for its seven languages, `mixed_segmentation` for Chinese included."""
+    marks = {chr(i) for i in range(sys.maxunicode) if unicodedata.category(chr(i)).startswith("P")} | set(
+        string.punctuation
+    )
+    articles = {
+        "en": r"\b(a|an|the)\b",
+        "es": r"\b(un|una|unos|unas|el|la|los|las)\b",
+        "vi": r"\b(của|là|cái|chiếc|những)\b",
+        "de": r"\b(ein|eine|einen|einem|eines|einer|der|die|das|den|dem|des)\b",
+        "ar": r"\sال^|ال",
+    }
+    plain = "".join(letter for letter in text.lower() if letter not in marks)
+    plain = re.sub(articles[language], " ", plain) if language in articles else plain
+    if language != "zh":
+        return [part for part in plain.split() if part.strip()]
+    parts, held = [], ""
+    for letter in plain:
+        if re.search(r"[\u4e00-\u9fa5]", letter):
+            parts += held.split()
+            held = ""
+            parts.append(letter)
+        else:
+            held += letter
+    return parts + held.split()
+
+
+def squad_f1(found: list[str], wanted: list[str]) -> float:
+    """SQuAD v2.0's `compute_f1` on token lists."""
+    common = collections.Counter(found) & collections.Counter(wanted)
+    same = sum(common.values())
+    if len(found) == 0 or len(wanted) == 0:
+        return float(found == wanted)
+    if same == 0:
+        return 0.0
+    precision, recall = same / len(found), same / len(wanted)
+    return 2 * precision * recall / (precision + recall)
+
+
+def best_span(start: np.ndarray, end: np.ndarray, inside: np.ndarray, longest: int) -> tuple[float, int, int]:
+    """The span of highest start + end within the context, by trying all."""
+    found = [
+        (float(start[i] + end[j]), i, j)
+        for i in range(len(start))
+        for j in range(i, min(len(start), i + longest))
+        if inside[i] and inside[j]
+    ]
+    return max(found, key=lambda one: one[0])

@@ -96,7 +96,7 @@ def test_slots_are_valid_bio_and_agree_across_languages(code: str) -> None:
 
 @pytest.mark.parametrize("code", CODES)
 def test_pairs_are_balanced_and_parallel(code: str) -> None:
-    for split, count in (("train", 960), ("validation", 192), ("test", 528)):
+    for split, count in (("train", 1536), ("validation", 192), ("test", 528)):
         assert rows("pair", split, code)[0] == ["id", "text", "pair", "label"]
         assert column("pair", split, code, "id") == column("pair", split, "en", "id")
         labels = Counter(column("pair", split, code, "label"))
@@ -117,12 +117,12 @@ def test_held_out_text_is_read_by_no_training(sources: Sources) -> None:
 
 def test_pretraining_text_holds_nothing_held_out(sources: Sources) -> None:
     from engine.demo.build import pretraining_rows
-    from engine.demo.pretrain import Recipe
+    from engine.demo.recipe import Recipe
 
     read = pretraining_rows(sources, Recipe())
     assert len(read) > 2500
     for code in CODES:
-        seen = {plain(row[code]) for row in read}
+        seen = {plain(row.text[code]) for row in read}
         for split in COUNTS:
             assert not seen & {plain(text) for text in column("intent", split, code, "text")}
         for column_name in ("text", "pair"):
@@ -134,10 +134,17 @@ def test_data_files_are_what_the_sources_give(sources: Sources) -> None:
     for code in CODES:
         for split, made in intent_rows(sources, items, code).items():
             assert [list(row) for row in made] == rows("intent", split, code)[1:], "run python -m engine.demo.build"
+    for split, chosen in items.items():
+        for code in CODES:
+            made = [
+                [pair.id, pair.text[code], pair.pair[code], pair.label]
+                for pair in pairs.make_pairs(sources, split, chosen)
+            ]
+            assert made == rows("pair", split, code)[1:], "run python -m engine.demo.build"
 
 
 def test_sizes_stay_within_budget() -> None:
-    assert sum(path.stat().st_size for path in DATA.rglob("*.tsv")) < 8e6
+    assert sum(path.stat().st_size for path in DATA.rglob("*.tsv")) < 10e6
     assert sum(path.stat().st_size for path in MODEL.iterdir()) <= 12e6
 
 

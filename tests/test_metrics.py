@@ -43,7 +43,11 @@ def spans(n=120, seed=0):
     gold, predicted = rng.integers(4, size=(2, n))
     matched = np.minimum(np.minimum(gold, predicted), rng.integers(4, size=n))
     tokens = rng.integers(3, 9, size=n)
-    return np.stack([matched, predicted, gold, rng.integers(3, size=n), tokens], axis=1).astype(float)
+    tags = rng.integers(3, size=(n, 12))  # of four tags: gold, predicted and matched words
+    tags[:, 2::3] = np.minimum(tags[:, 0::3], tags[:, 1::3])
+    return np.hstack([np.stack([matched, predicted, gold, rng.integers(3, size=n), tokens], axis=1), tags]).astype(
+        float
+    )
 
 
 def generation():
@@ -90,7 +94,8 @@ def test_resample_counts_equal_repeated_rows(kind, name):
 @pytest.mark.parametrize(("kind", "name"), ALL)
 def test_bounds_columns_and_precision(kind, name):
     stats, row = stats_of(kind), metrics.METRICS[name]
-    assert stats.shape[1] == len(metrics.STATS[kind])
+    assert stats[:, : len(metrics.STATS[kind])].shape[1] == len(metrics.STATS[kind])
+    assert kind == "token" or stats.shape[1] == len(metrics.STATS[kind])
     assert row.low <= metrics.FUNCTIONS[name](stats) <= row.high
     wide = np.zeros((2 * len(stats), 2 * stats.shape[1]), dtype=np.float16)
     wide[::2, ::2] = stats
@@ -113,6 +118,9 @@ def test_bad_arguments_name_the_argument(name):
     for wrong in (np.ones((3, 5)), -np.ones((3, 4)), np.zeros((3, 4))):
         with pytest.raises(ValueError, match="weights: must be resamples × 4 items"):
             score(good, wrong)
+    if name == "token_macro_f1":
+        with pytest.raises(ValueError, match=r"stats: must have 5 \+ 3·tags columns for this score; got 12"):
+            score(np.ones((4, 12)))
     if name not in ("accuracy", "ndcg"):
         with pytest.raises(ValueError, match=r"stats: must have at least .* columns for this score; got 1"):
             score(np.ones((4, 1)))

@@ -266,6 +266,16 @@ def test_the_last_safe_sparsity_depends_on_the_tolerance(page: Open) -> None:
     assert (loose["magnitude"] >= strict["magnitude"]).all()
 
 
+def test_the_ranking_of_two_methods(page: Open, tmp_path: Path) -> None:
+    write_store(
+        tmp_path,
+        small(methods=("random", "magnitude", "sdp_cc"), levels=(0.9,), activations=False, restored=False, kept=False),
+    )
+    measured(tmp_path)
+    found = table(page("degradation", tmp_path, view="ranking"), "tau")
+    assert found["language"].tolist() == ["German (de)", "French (fr)"] and (found["methods"] == 2).all()
+
+
 def test_hidden_methods_leave_figures_and_tables(page: Open) -> None:
     app = page("degradation", "many", methods=["magnitude"], view="numbers")
     assert set(table(app, "Holm p")["method"]) == {"magnitude"}

@@ -4,7 +4,7 @@
 
 The encoder needs the tokenizer and both need the data's held-out texts, which are recomputed from the sources and
 never read from files, so that each part can be rebuilt alone. Everything is seeded; weights agree exactly only on
-the same machine type, torch and thread count.
+the same machine type and torch.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.demo import corpus, pairs
+from engine.demo import corpus, pairs, reading
 from engine.demo.corpus import FOLDER, Sources
 from engine.demo.grammar import plain, uncapitalise
-from engine.demo.pretrain import Recipe
+from engine.demo.recipe import Recipe
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -54,9 +54,10 @@ def build(sources: Sources, recipe: Recipe, parts: Sequence[str], to: Path) -> N
         "tokenizer": lambda: write_tokenizer(sources, recipe, to / "model"),
         "model": lambda: write_model(sources, recipe, to / "model"),
     }
-    for part in parts:
-        with timed(part):
-            builders[part]()
+    with timed("in all"):
+        for part in parts:
+            with timed(part):
+                builders[part]()
 
 
 @contextmanager
@@ -108,14 +109,14 @@ def write_tsv(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) 
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def pretraining_rows(sources: Sources, recipe: Recipe) -> list[dict[str, str]]:
+def pretraining_rows(sources: Sources, recipe: Recipe) -> list[reading.Row]:
     """The parallel texts that tokenizer and encoder learn from; nothing of test and natural is among them."""
     items = corpus.choose_items(sources)
     held_out = {code: {plain(row[2]) for row in sources.natural[code]} for code in sources.languages}
     for item in (*items["validation"], *items["test"]):
         for code, text in corpus.text_of(sources, item.template, item.filling).items():
             held_out[code].add(plain(text))
-    return corpus.pretraining_rows(sources, held_out, recipe.per_template)
+    return reading.pretraining_rows(sources, held_out, recipe.per_template)
 
 
 def write_tokenizer(sources: Sources, recipe: Recipe, folder: Path) -> None:
@@ -123,34 +124,42 @@ def write_tokenizer(sources: Sources, recipe: Recipe, folder: Path) -> None:
     from engine.demo import tokenizer
 
     rows = pretraining_rows(sources, recipe)
-    tokenizer.save(tokenizer.train((text for row in rows for text in row.values()), recipe.vocabulary), folder)
+    tokenizer.save(tokenizer.train((text for row in rows for text in row.text.values()), recipe.vocabulary), folder)
 
 
 def write_model(sources: Sources, recipe: Recipe, folder: Path) -> None:
-    """Pretrain the encoder with the saved tokenizer and save it in half precision."""
+    """Pretrain the encoder with the saved tokenizer and save it in half precision.
+
+    On one thread: with tensors this small a second one gains next to nothing and loses much on a busy machine, and
+    the weights do not depend on the number of cores.
+    """
+    import torch
     from transformers import AutoTokenizer
 
-    from engine.demo.pretrain import Corpus, new_model, pretrain
+    from engine.demo.batches import Corpus
+    from engine.demo.matching import trials
+    from engine.demo.pretrain import new_model, pretrain
     from engine.demo.tokenizer import splits
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     rows = pretraining_rows(sources, recipe)
     cased, lower = encode(rows, sources.languages, tokenizer)
-    encoded = Corpus(cased, lower, splits(tokenizer))
+    encoded = Corpus(cased, lower, splits(tokenizer), trials(rows))
     shares = {code: share for code, share in corpus.resource_levels().items() if code in sources.languages}
     model = new_model(recipe, len(tokenizer))
     print(f"{len(rows)} parallel texts, {sum(value.numel() for value in model.parameters()):,} parameters", flush=True)
+    torch.set_num_threads(1)
     pretrain(model, encoded, shares, recipe)
     model.half().save_pretrained(folder)
 
 
 def encode(
-    rows: Sequence[dict[str, str]], languages: Sequence[str], tokenizer: PreTrainedTokenizerBase
+    rows: Sequence[reading.Row], languages: Sequence[str], tokenizer: PreTrainedTokenizerBase
 ) -> tuple[dict[str, list[list[int]]], dict[str, list[list[int]]]]:
     """Token ids by language: of the sentences as they are, and begun with a small letter."""
 
     def ids(code: str, change: Callable[[str, str], str]) -> list[list[int]]:
-        texts = [change(row[code], code) for row in rows]
+        texts = [change(row.text[code], code) for row in rows]
         return list(tokenizer(texts, add_special_tokens=False, truncation=True, max_length=LONGEST)["input_ids"])
 
     cased = {code: ids(code, lambda text, _: text) for code in languages}

@@ -3,7 +3,7 @@
 All languages get the same items: an item is a template and a choice of concepts, named by its id. A choice is
 refused if in any language its sentence already stands elsewhere, so that the languages stay parallel and no
 test sentence is met in training. Held-out text means the test and natural splits; the templates of validation
-and test are read by no pretraining at all.
+and test are read by no pretraining at all (`reading` says what it does read).
 """
 
 from __future__ import annotations
@@ -214,31 +214,3 @@ def labelled_phrases(sources: Sources) -> list[dict[str, check.Row]]:
         for code, text in texts.items():
             seen[code].add(text)
     return kept
-
-
-def pretraining_rows(sources: Sources, held_out: Mapping[str, set[str]], per_template: int) -> list[dict[str, str]]:
-    """Parallel texts for pretraining: phrases, concepts and up to `per_template` fillings of each train template.
-
-    A row with held-out text (`plain`) in any language is left out in all.
-    """
-    rows = [dict(zip(sources.languages, texts, strict=True)) for texts in _phrase_texts(sources)]
-    rows += [_concept(sources, slot, name) for slot, names in sources.grammars["en"].lexicon.items() for name in names]
-    for intent, place, template, _ in train_templates(sources):
-        queue = shuffled_fillings(template["en"], sources.grammars["en"], f"{intent} pretraining {place}")
-        rows += [text_of(sources, template, filling) for filling in queue[:per_template]]
-    return [row for row in rows if not any(plain(text) in held_out[code] for code, text in row.items())]
-
-
-def _phrase_texts(sources: Sources) -> Iterator[tuple[str, ...]]:
-    for rows in zip(*(sources.phrases[code] for code in sources.languages), strict=True):
-        yield tuple(row[2] for row in rows)
-
-
-def _concept(sources: Sources, slot: str, name: str) -> dict[str, str]:
-    """A concept as a short text of its own: its base form, or its first one where it has none."""
-    row = {}
-    for code, grammar in sources.grammars.items():
-        forms = grammar.lexicon[slot][name]
-        form = forms.get("base") or next(iter(forms.values()))
-        row[code] = form.replace("[", "").replace("]", "").replace(" ", grammar.join)
-    return row

@@ -8,14 +8,16 @@ time about a value that the utterance names, so that shared words alone decide n
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 
 from engine.demo.corpus import SEED, Item, Sources, text_of
 from engine.demo.grammar import Template
 
 LABELS = ("entailment", "neutral", "contradiction")
-PER_LABEL = {"train": 20, "validation": 4, "test": 11}  # per intent
+PER_LABEL = {"train": 32, "validation": 4, "test": 11}  # per intent
+ROUNDS = 6  # how often an utterance may be asked for another statement
 OPPOSED = {
     first: second
     for pair in (
@@ -58,12 +60,22 @@ def make_pairs(sources: Sources, split: str, items: Sequence[Item]) -> list[Pair
         own = [item for item in items if item.intent == intent]
         for label in LABELS:
             rng = random.Random(f"{SEED} pair {split} {intent} {label}")
-            found = list(_label_pairs(sources, rng.sample(own, len(own)), label, statements, rng))
-            if len(found) < PER_LABEL[split]:
-                raise ValueError(f"{intent}: {split} needs {PER_LABEL[split]} pairs of {label}; got {len(found)}")
-            chosen = found[: PER_LABEL[split]]
+            rounds = (_label_pairs(sources, rng.sample(own, len(own)), label, statements, rng) for _ in range(ROUNDS))
+            chosen = list(islice(_distinct(chain.from_iterable(rounds)), PER_LABEL[split]))
+            if len(chosen) < PER_LABEL[split]:
+                raise ValueError(f"{intent}: {split} needs {PER_LABEL[split]} pairs of {label}; got {len(chosen)}")
             pairs += [replace(pair, id=f"{intent}-{split}-{label}{at:02}") for at, pair in enumerate(chosen, start=1)]
     return pairs
+
+
+def _distinct(pairs: Iterable[Pair]) -> Iterator[Pair]:
+    """Leave out pairs that came before in some language."""
+    seen: set[tuple[str, str, str]] = set()
+    for pair in pairs:
+        keys = {(code, text, pair.pair[code]) for code, text in pair.text.items()}
+        if not keys & seen:
+            seen |= keys
+            yield pair
 
 
 def _statements(sources: Sources, split: str) -> list[Statement]:

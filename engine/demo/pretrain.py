@@ -1,106 +1,34 @@
 """Pretraining of the bundled encoder from scratch, on parallel text.
 
 Masked-LM alone aligns no languages at this size and in minutes; what decides zero-shot transfer is the sum of
-two losses on translation pairs (LAB.md has the comparison):
+losses on translation pairs (LAB.md has the comparison):
 
 - translation LM: masked tokens of a concatenated pair, predicted from both sides;
 - a symmetric contrastive loss on the first-token states, the mean states and the mean word embeddings of the two
   sentences encoded apart, `−log softmax(cos(a_i, b_j)/τ)_ii`, both directions, the rest of the batch being the
-  negatives. On the embeddings it aligns words, which carries over to sentences never seen.
-
-Which languages make a pair is drawn by resource level, so that rich languages are seen far more often.
+  negatives. On the embeddings it aligns words, which carries over to sentences never seen;
+- matching: two joined sentences, do they match or is the second a near miss (`matching`)? Cross-entropy of a linear
+  map of the first state, which is thrown away afterwards. Without it the encoder never looks from one sentence into
+  the other, and pair tasks stay out of reach.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from engine.demo.batches import BEGIN, END, IGNORE, PAD, Batch, Corpus, batches
+from engine.demo.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
     from transformers import XLMRobertaForMaskedLM
 
-BEGIN, PAD, END = 0, 1, 2
-IGNORE = -100
-LOSSES = ("first", "mean", "words", "translation")
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """Every setting of the bundled encoder; the build reads no other.
-
-    Lengths are in tokens, `batch` in translation pairs; `first`, `mean`, `words` and `translation` weigh the losses. Rates are
-    of tokens: predicted by the translation LM (`mask`), hidden from the contrastive loss (`drop`), taken apart
-    (`split`); `lower` is the share of sentences that begin with a small letter.
-    """
-
-    seed: int = 20
-    vocabulary: int = 8000
-    layers: int = 4
-    hidden: int = 192
-    heads: int = 6
-    feed_forward: int = 768
-    positions: int = 130
-    dropout: float = 0.1
-    per_template: int = 15
-    steps: int = 5000
-    batch: int = 64
-    translation_batch: int = 16
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.01
-    warmup: float = 0.05
-    clip: float = 1.0
-    mask_rate: float = 0.2
-    drop_rate: float = 0.1
-    split_rate: float = 0.1
-    lower_rate: float = 0.3
-    temperature: float = 0.07
-    first: float = 1.0
-    mean: float = 1.0
-    words: float = 1.0
-    translation: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Corpus:
-    """Parallel text as token ids without begin and end.
-
-    `cased` and `lower` are language → sentences, row by row the same meaning; `splits` holds for every token id the
-    pairs of tokens that spell the same.
-    """
-
-    cased: Mapping[str, Sequence[list[int]]]
-    lower: Mapping[str, Sequence[list[int]]]
-    splits: Sequence[Sequence[tuple[int, int]]]
-
-    def sentence(self, code: str, row: int, recipe: Recipe, rng: np.random.Generator) -> list[int]:
-        """One sentence, begun small or not, some tokens taken apart, at random."""
-        text = (self.lower if rng.random() < recipe.lower_rate else self.cased)[code][row]
-        chosen = rng.random(len(text)) < recipe.split_rate
-        parts = [
-            self.splits[token][int(rng.integers(len(self.splits[token])))] if cut and self.splits[token] else (token,)
-            for token, cut in zip(text, chosen, strict=True)
-        ]
-        return [token for part in parts for token in part]
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Token ids and attention masks.
-
-    `sides` holds the left sentences and the right ones, sorted by length and cut in halves, so that little is padded;
-    `places` says where the left ones, then the right ones, stand in that order. `joined` holds the pairs.
-    """
-
-    sides: tuple[Tensor, ...]
-    places: Tensor
-    joined: Tensor
-    labels: Tensor
+LOSSES = ("first", "mean", "words", "translation", "matching")
 
 
 def new_model(recipe: Recipe, vocabulary: int) -> XLMRobertaForMaskedLM:
@@ -137,15 +65,18 @@ def pretrain(
     """Train `model` in place. `shares` is language → resource level."""
     import torch
 
-    optimizer = torch.optim.AdamW(_groups(model, recipe.weight_decay), lr=recipe.learning_rate, betas=(0.9, 0.98))
+    torch.manual_seed(recipe.seed)
+    head = torch.nn.Linear(recipe.hidden, 1)
+    groups = _groups([*model.parameters(), *head.parameters()], recipe.weight_decay)
+    optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98), fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recipe))
     model.eval()  # no dropout: drawing it costs a third of a step here, and hidden tokens are noise enough
     model.set_attn_implementation("eager")  # on short sequences 40 times faster backward than the fused kernel
     begun, recent = time.perf_counter(), []
     for step, batch in enumerate(batches(corpus, shares, recipe), start=1):
         with autocast():
-            losses = step_losses(model, batch, recipe)
-        weights = (recipe.first, recipe.mean, recipe.words, recipe.translation)
+            losses = step_losses(model, head, batch, recipe)
+        weights = (recipe.first, recipe.mean, recipe.words, recipe.translation, recipe.matching)
         loss = sum(weight * value for weight, value in zip(weights, losses, strict=True))
         optimizer.zero_grad()
         loss.backward()
@@ -168,10 +99,10 @@ def autocast() -> torch.autocast:
     return torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu.get_capabilities().get("avx512_bf16", False))
 
 
-def _groups(model: XLMRobertaForMaskedLM, decay: float) -> list[dict[str, object]]:
+def _groups(parameters: Sequence[Tensor], decay: float) -> list[dict[str, object]]:
     """Weight decay on matrices only."""
-    matrices = [value for value in model.parameters() if value.ndim > 1]
-    vectors = [value for value in model.parameters() if value.ndim <= 1]
+    matrices = [value for value in parameters if value.ndim > 1]
+    vectors = [value for value in parameters if value.ndim <= 1]
     return [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
 
 
@@ -181,8 +112,8 @@ def _rate(step: int, recipe: Recipe) -> float:
     return min((step + 1) / warm, max(0.0, (recipe.steps - step) / max(1, recipe.steps - warm)))
 
 
-def step_losses(model: XLMRobertaForMaskedLM, batch: Batch, recipe: Recipe) -> list[Tensor]:
-    """The losses named in `LOSSES`: contrastive on first-token states, mean states and mean word embeddings, and TLM."""
+def step_losses(model: XLMRobertaForMaskedLM, head: torch.nn.Linear, batch: Batch, recipe: Recipe) -> list[Tensor]:
+    """The losses named in `LOSSES`: three contrastive ones, translation LM, and matching with `head` as its map."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -193,7 +124,20 @@ def step_losses(model: XLMRobertaForMaskedLM, batch: Batch, recipe: Recipe) -> l
     return [
         *(contrast(torch.cat(states)[batch.places], recipe.temperature) for states in pooled),
         cross_entropy(logits.float(), batch.labels[masked]),
+        match(model, head, batch.trials, batch.matches),
     ]
+
+
+def match(
+    model: XLMRobertaForMaskedLM, head: torch.nn.Linear, trials: Sequence[Tensor], matches: Sequence[Tensor]
+) -> Tensor:
+    """Mean binary cross-entropy of `head` on the first states of joined pairs against `matches`."""
+    import torch
+    from torch.nn.functional import binary_cross_entropy_with_logits
+
+    states = [model.roberta(ids, attention_mask=ids != PAD).last_hidden_state[:, 0] for ids in trials]
+    scores = head(torch.cat(states)).squeeze(-1).float()
+    return binary_cross_entropy_with_logits(scores, torch.cat(list(matches)))
 
 
 def pool(model: XLMRobertaForMaskedLM, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -214,67 +158,3 @@ def contrast(states: Tensor, temperature: float) -> Tensor:
     similarity = left @ right.T / temperature
     target = torch.arange(len(left))
     return (cross_entropy(similarity, target) + cross_entropy(similarity.T, target)) / 2
-
-
-def batches(corpus: Corpus, shares: Mapping[str, float], recipe: Recipe) -> Iterator[Batch]:
-    """Yield `recipe.steps` batches of distinct rows, each in two different languages drawn by their shares."""
-    rng = np.random.default_rng(recipe.seed)
-    codes = list(corpus.cased)
-    weights = np.array([shares[code] for code in codes])
-    order: list[int] = []
-    for _ in range(recipe.steps):
-        if len(order) < recipe.batch:
-            order = rng.permutation(len(corpus.cased[codes[0]])).tolist()
-        chosen, order = order[: recipe.batch], order[recipe.batch :]
-        languages = draw_languages(weights, recipe.batch, rng)
-        left, right = (
-            [corpus.sentence(codes[at], row, recipe, rng) for at, row in zip(side, chosen, strict=True)]
-            for side in languages.T
-        )
-        yield _batch(left, right, recipe, len(corpus.splits), rng)
-
-
-def draw_languages(weights: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw `count` pairs of different languages, one after the other by weight (Gumbel top two): count × 2."""
-    keys = np.log(weights) + rng.gumbel(size=(count, len(weights)))
-    return np.argsort(-keys, axis=1)[:, :2]
-
-
-def _batch(
-    left: list[list[int]], right: list[list[int]], recipe: Recipe, vocabulary: int, rng: np.random.Generator
-) -> Batch:
-    import torch
-
-    sequences = [[BEGIN, *ids, END] for ids in (*left, *right)]
-    order = np.argsort([len(ids) for ids in sequences], kind="stable")
-    halves = [_padded([sequences[at] for at in half], recipe) for half in np.array_split(order, 2)]
-    noisy = [np.where(_inner(ids) & (rng.random(ids.shape) < recipe.drop_rate), vocabulary - 1, ids) for ids in halves]
-    pairs = list(zip(left, right, strict=True))[: recipe.translation_batch]
-    joined = _padded([[BEGIN, *first, END, END, *second, END] for first, second in pairs], recipe)
-    ids, labels = _masked(joined, recipe.mask_rate, vocabulary, rng)
-    return Batch(
-        tuple(torch.from_numpy(ids) for ids in noisy),
-        torch.from_numpy(np.argsort(order, kind="stable")),
-        torch.from_numpy(ids),
-        torch.from_numpy(labels),
-    )
-
-
-def _padded(sequences: list[list[int]], recipe: Recipe) -> np.ndarray:
-    longest = min(max(map(len, sequences)), recipe.positions - PAD - 1)
-    return np.array([(ids + [PAD] * longest)[:longest] for ids in sequences], dtype=np.int64)
-
-
-def _inner(ids: np.ndarray) -> np.ndarray:
-    """Positions of ordinary tokens."""
-    return (ids != PAD) & (ids != BEGIN) & (ids != END)
-
-
-def _masked(ids: np.ndarray, rate: float, vocabulary: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Hide a share of the tokens: 8 in 10 by the mask (last id), 1 by a random token, 1 left as it is."""
-    chosen = _inner(ids) & (rng.random(ids.shape) < rate)
-    labels = np.where(chosen, ids, IGNORE)
-    kind = rng.random(ids.shape)
-    hidden = np.where(chosen & (kind < 0.8), vocabulary - 1, ids)
-    other = chosen & (kind >= 0.8) & (kind < 0.9)
-    return np.where(other, rng.integers(4, vocabulary - 1, ids.shape), hidden), labels

@@ -173,7 +173,8 @@ class Questions(TaskType):
             empty = float(values[:, 3].min())
             offsets = encoded.facts["offsets"][starts[item] + window]
             text = context[offsets[int(values[window, 1])][0] : offsets[int(values[window, 2])][1]]
-            answers.append("" if self.may_lack and empty > values[window, 0] else text)
+            # Offsets of word-initial pieces may take in the space before the word.
+            answers.append("" if self.may_lack and empty > values[window, 0] else text.strip())
             margins[item] = self._margin(values, empty, bool(references))
             stats[item, 0] = overlap_f1(answers[-1], references, language)
             stats[item, 3] = exact_match(answers[-1], references, language)

@@ -27,7 +27,11 @@ def board() -> None:
     st.subheader("What the papers claim, tested here", anchor=False)
     found = loading.claims()
     if found is None:
-        show.empty("No outcome is stored with the bundled study. Run `make claims` in a terminal to test the claims.")
+        show.empty(
+            "No outcome is stored with the bundled study. Run `make claims` in a terminal to test the claims.",
+            "methods",
+            "What is claimed",
+        )
         return
     counts = Counter(row["verdict"] for row in found["rows"])
     said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in MARKS if counts[verdict])

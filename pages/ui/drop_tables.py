@@ -60,7 +60,8 @@ def safe(rows: pd.DataFrame, tolerance: float) -> None:
 
 def ranking(rows: pd.DataFrame, level: float) -> None:
     """Whether the methods' order on the source carries over to each language, from rows of `ranking`."""
-    rows = rows.set_index("language").reindex(_ordered(rows)).reset_index()
+    # `source` names a language here, where other tables say whether the row is one.
+    rows = rows.set_index("language").reindex(theme.ordered(rows["language"].tolist())).reset_index()
     source = theme.language_name(rows["source"].iloc[0])
     st.markdown(
         f"Kendall's τ between the order of {int(rows['methods'].max())} methods on {show.escape(source)} and on each "

@@ -9,7 +9,7 @@ import streamlit as st
 
 from analysis import theme
 from analysis.figures.flips import MARKS
-from pages.ui import controls, link, show
+from pages.ui import controls, export, link, show
 
 FILTERS = {
     "broken": "broken somewhere",
@@ -72,7 +72,7 @@ def items(rows: pd.DataFrame, languages: list[str], texts: pd.DataFrame | None) 
         on_select="rerun",
         selection_mode="single-row",
     )
-    show.csv(table, "flips-items")
+    export.table(table, "flips-items")
     names = table["id"].tolist()
     _follow(event, names)
     return controls.choose("item", "Item", names)

@@ -24,8 +24,8 @@ LINKS = {
     "degradation?study=synthetic&method=random&level=0.5&split=test&metric=accuracy&language=de&methods=random&view=heatmap": "random loses most in",
     "separability?study=synthetic&methods=magnitude&measure=silhouette&language=fr&level=0.5&pooling=mean&layer=1&method=magnitude": "Silhouette of",
     "alignment?study=synthetic&method=random&language=de&pooling=first&variant=zscored&view=depth&measure=cka": "CKA with dense of the last",
-    "map?study=synthetic&method=random&level=0.5&seed=1&projection=pca&pooling=first&layer=2&colour=family&states=pruned&languages=de": "PCA of both",
-    "weights?study=synthetic&method=random&level=0.5&measure=hoyer&seeds=1": "Hoyer sparsity under random at 50%",
+    "map?study=synthetic&view=level&method=random&level=0.5&seed=1&projection=pca&pooling=first&layer=2&colour=family&states=pruned&languages=de": "PCA of both",
+    "weights?study=synthetic&method=random&level=0.5&measure=hoyer&seeds=1&view=training": "Hoyer sparsity under random at 50%",
     "flips?study=synthetic&method=random&level=0.9&split=test&view=slices&kind=label&language=de": "loses most in",
     "diagnose?study=synthetic&method=random&level=0.9&view=restoration&seed=0&partition=modules&effect=score&language=de&way=prune_only": "Part with the",
 }
@@ -148,8 +148,9 @@ def test_a_finding_opens_its_evidence(tab: Page, analysed: Server) -> None:
     main = tab.get_by_test_id("stMain")
     main.get_by_role("link", name="Diagnose →").first.click()  # to another view of the same page
     expect(main.get_by_text("All parts together").or_(main.get_by_text("In every language"))).to_be_visible()
-    tab.go_back()
-    expect(main.get_by_role("link", name="Flips →").first).to_be_visible()
+    settle(tab)
+    assert {"view=restoration", "method=random", "level=0.9"} <= parameters(tab.url)
+    visit(tab, analysed, "diagnose?study=synthetic&method=random&level=0.9&view=findings&split=test")
     main.get_by_role("link", name="Flips →").first.click()
     expect(tab.get_by_role("heading", name="Flips")).to_be_visible()
     settle(tab)

@@ -1,0 +1,213 @@
+"""Real data of every task type through the command line, small by caps; scores against independent scorers."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests import reference
+from tests.conftest import shared
+from tests.test_real_data import run
+
+pytestmark = pytest.mark.long
+
+STUDY = """
+[study]
+name = "real"
+seeds = [0]
+[model]
+name = "{model}"
+[task]
+name = "custom"
+{task}
+[train]
+epochs = 1
+learning_rate = 5e-4
+evaluations = 1
+[probe]
+examples = 12
+[[method]]
+recipe = "magnitude"
+levels = [0.8]
+[[method]]
+recipe = "sdp_cc"
+levels = [0.8]
+"""
+
+
+def scores(tmp_path: Path, task: str, model: str = "bundled") -> tuple[dict[tuple[str, str], float], pd.DataFrame]:
+    """Run a study; returns ({(metric, language): value} of the pruned model, its details)."""
+    path = tmp_path / "study.toml"
+    path.write_text(STUDY.format(task=task, model=model))
+    done = run("engine", "run", str(path), "--store", str(tmp_path / "store"))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "store" / "real" / "measures").is_dir()
+    rows = json.loads(run("analysis", "table", str(tmp_path / "store"), "--format", "json").stdout)
+    details = pd.read_parquet(tmp_path / "store/real/magnitude-s0/levels/0.8000/details.parquet")
+    return {(row["metric"], row["language"]): row["value"] for row in rows if row["method"] == "magnitude"}, details
+
+
+def test_entities(tmp_path: Path) -> None:
+    from seqeval.metrics import f1_score
+
+    data = shared("uner")
+    found, details = scores(
+        tmp_path,
+        f"""type = "token"
+source_languages = ["en"]
+languages = ["en", "de", "zh"]
+train = ["{data}/en_ewt.dev.tsv", "{data}/en_ewt.test.tsv"]
+test = "{data}/{{language}}_pud.test.tsv"
+format = "conll"
+max_length = 64
+limits = {{ train = 200, test = 40 }}""",
+    )
+    for language, group in details.groupby("language"):
+        gold, predicted = ([list(tags) for tags in group[name]] for name in ("label", "predicted"))
+        assert found["f1", language] == pytest.approx(f1_score(gold, predicted, zero_division=0))
+
+
+def test_parts_of_speech_in_twenty_languages(tmp_path: Path) -> None:
+    data = shared("ud_pud")
+    languages = sorted(path.stem for path in (data / "test").glob("*.tsv"))
+    found, details = scores(
+        tmp_path,
+        f"""type = "token"
+source_languages = ["en"]
+languages = {json.dumps(languages)}
+train = "{data}/train/en_ewt.tsv"
+validation = "{data}/train/en_ewt_dev.tsv"
+test = "{data}/test/{{language}}.tsv"
+format = "conll"
+max_length = 64
+limits = {{ train = 300, validation = 50, test = 12 }}""",
+    )
+    assert len(languages) == 20
+    for language, group in details.groupby("language"):
+        right = [
+            a == b
+            for gold, tags in zip(group["label"], group["predicted"], strict=True)
+            for a, b in zip(gold, tags, strict=True)
+        ]
+        assert found["token_accuracy", language] == pytest.approx(np.mean(right))
+    level = tmp_path / "store/real/magnitude-s0/levels/0.8000"
+    probe = pd.read_parquet(level / "probe.parquet")
+    assert (probe["word"] >= 0).all() and probe.groupby("language").size().max() <= 1000
+
+
+def test_questions_from_another_set_in_twelve_languages(tmp_path: Path) -> None:
+    source, train = shared("xquad"), shared("tydiqa_goldp")
+    languages = ["en", "ar", "zh", "th"]
+    for code in languages:
+        contexts = {
+            row["context_id"]: row["context"]
+            for row in map(json.loads, (source / f"{code}.contexts.jsonl").open(encoding="utf-8"))
+        }
+        rows = [json.loads(line) for line in (source / f"{code}.questions.jsonl").open(encoding="utf-8")]
+        lines = [json.dumps({**row, "context": contexts[row["context_id"]]}, ensure_ascii=False) for row in rows]
+        (tmp_path / f"test.{code}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    found, details = scores(
+        tmp_path,
+        f"""type = "qa"
+source_languages = ["en"]
+languages = {json.dumps(languages)}
+train = "{train}/train.en.jsonl"
+test = "test.{{language}}.jsonl"
+columns = {{ answers = "answer", answer_start = "answer_start", id = "id" }}
+max_length = 96
+limits = {{ train = 64, test = 16 }}""",
+    )
+    for language, group in details.groupby("language"):
+        cut = reference.squad_tokens if language == "en" else None
+        values = []
+        for answer, gold in zip(group["predicted"], group["label"], strict=True):
+            if language == "th":
+                continue
+            tokens = [cut(text) if cut else reference.mlqa_tokens(text, language) for text in (answer, gold[0])]
+            values.append((float(tokens[0] == tokens[1]), reference.squad_f1(*tokens)))
+        if values:
+            assert (found["em", language], found["f1", language]) == pytest.approx(tuple(np.mean(values, axis=0)))
+
+
+def test_descriptions_of_restaurants(tmp_path: Path) -> None:
+    import sacrebleu
+    import torch
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    data = shared("e2e_nlg")
+    texts = [row["ref"] for row in csv.DictReader((data / "devset.csv").open(encoding="utf-8"))]
+    tokenizer = ByteLevelBPETokenizer()
+    tokenizer.train_from_iterator(texts, vocab_size=600, special_tokens=["<|endoftext|>"], show_progress=False)
+    folder = tmp_path / "gpt2"
+    torch.manual_seed(0)
+    GPT2LMHeadModel(
+        GPT2Config(vocab_size=600, n_embd=64, n_layer=2, n_head=4, n_positions=256, bos_token_id=0, eos_token_id=0)
+    ).save_pretrained(folder)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer._tokenizer, eos_token="<|endoftext|>", bos_token="<|endoftext|>"
+    ).save_pretrained(folder)
+    found, details = scores(
+        tmp_path,
+        f"""type = "generation"
+source_languages = ["en"]
+languages = ["en"]
+train = "{data}/devset.csv"
+test = "{data}/testset_w_refs.csv"
+columns = {{ text = "mr", references = "ref" }}
+max_length = 160
+limits = {{ train = 400, test = 20 }}""",
+        str(folder),
+    )
+    references = [list(one) for one in details["references"]]
+    assert len(details) == 20 and max(map(len, references)) > 1
+    streams = [[one[n] if n < len(one) else None for one in references] for n in range(max(map(len, references)))]
+    outputs = details["predicted"].tolist()
+    assert 100 * found["bleu", "en"] == pytest.approx(sacrebleu.corpus_bleu(outputs, streams).score)
+    assert 100 * found["chrf", "en"] == pytest.approx(sacrebleu.corpus_chrf(outputs, streams).score)
+    assert found["chrf", "en"] > 0.05
+
+
+def test_paraphrases(tmp_path: Path) -> None:
+    data = shared("pawsx")
+    found, details = scores(
+        tmp_path,
+        f"""type = "pair"
+source_languages = ["en"]
+languages = ["en", "de", "es", "fr", "ja", "ko", "zh"]
+train = "{data}/dev/{{language}}.tsv"
+test = "{data}/test/{{language}}.tsv"
+columns = {{ text = "sentence1", pair = "sentence2", label = "label", id = "id" }}
+max_length = 96
+limits = {{ train = 200, test = 40 }}""",
+    )
+    for language, group in details.groupby("language"):
+        assert found["accuracy", language] == pytest.approx((group["label"] == group["predicted"]).mean())
+
+
+def test_intents_and_slots_in_dialects(tmp_path: Path) -> None:
+    from seqeval.metrics import f1_score
+
+    data = shared("xsid")
+    languages = ["en", "da", "de", "de-ba", "gsw", "ja", "nap", "zh"]
+    found, details = scores(
+        tmp_path,
+        f"""type = "joint"
+source_languages = ["en"]
+languages = {json.dumps(languages)}
+train = "{data}/train.en.tsv"
+validation = "{data}/valid/{{language}}.tsv"
+test = "{data}/test/{{language}}.tsv"
+columns = {{ tokens = "tokens", tags = "slots", intent = "intent", id = "id" }}
+max_length = 64
+limits = {{ train = 480, validation = 50, test = 40 }}""",
+    )
+    for language, group in details.groupby("language"):
+        gold, predicted = ([list(tags) for tags in group[name]] for name in ("tags", "predicted_tags"))
+        assert found["slot_f1", language] == pytest.approx(f1_score(gold, predicted, zero_division=0))
+        assert found["accuracy", language] == pytest.approx((group["label"] == group["predicted"]).mean())
