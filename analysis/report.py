@@ -137,7 +137,7 @@ class Report:
     def sections(self) -> list[Section]:
         """All sections that have something to say."""
         made = (
-            _scores(self), _board(self), _story(self), _examples(self) if self.text else None, _methods(self), _measures(self), _data(self),
+            _scores(self), _findings(self), _board(self), _story(self), _examples(self) if self.text else None, _methods(self), _measures(self), _data(self),
             _caveats(self), _reproduce(self), _runs(self),
         )  # fmt: skip
         return [section for section in made if section is not None]
@@ -266,6 +266,16 @@ def _story(report: Report) -> Section:
         "Figures",
         figures=[_figure(entry.name, entry.title, shown, entry.measures) for entry, shown in report.shown],
     )
+
+
+def _findings(report: Report) -> Section | None:
+    """What the rules of Diagnose wrote: one line per language whose drop is significant, each statement measured."""
+    told = report.told
+    if told.findings.empty:
+        return None
+    lines = [" ".join(card.sort_values("place")["text"]) for _, card in told.findings.groupby("language", sort=False)]
+    about = f"{told.method} at {theme.level(told.level)} sparsity. Languages whose drop is not significant have no line; nothing here is said to be a cause."  # fmt: skip
+    return Section("findings", "Findings", [about, *lines])
 
 
 def _board(report: Report) -> Section | None:

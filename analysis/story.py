@@ -89,6 +89,15 @@ class Told:
         names = [self.method, *(name for name in dict.fromkeys(rows["method"]) if name != self.method)]
         return [(self.study, name) for name in names[:8]]
 
+    @cached_property
+    def findings(self) -> pd.DataFrame:
+        """The clauses that were written by rules about this method, level and split."""
+        frame = files.read_study(self.store, self.study, "findings")
+        if frame.empty:
+            return frame
+        here = (frame["method"] == self.method) & (frame["sparsity"] == self.level) & (frame["split"] == self.split)
+        return frame[here].reset_index(drop=True)
+
     @property
     def reference(self) -> compare.Arm:
         """What methods are compared with: plain magnitude pruning where the study has it, else the first other one."""
@@ -232,7 +241,7 @@ TELL: tuple[Entry, ...] = (
     Entry("translations", "Are translations still near each other?", "alignment", _translations, "crosslingual", ("retrieval",), {"view": "translations"}, ("study",)),
     Entry("drift", "What kind of movement", "alignment", _drift, "drift", ("drift_language",), {"view": "drift"}, ("study",)),
     Entry("map", "The examples on a map", "map", _map, "map", ("trustworthiness", "displacement")),
-    Entry("recovery", "How fast it recovers", "compare", _recovery, "recovery", ("updates_to_recover",), {"view": "inside"}, _ARMS),
+    Entry("recovery", "How fast it recovers", "diagnose", _recovery, "recovery", ("updates_to_recover",), {"view": "recovery"}),
     Entry("weights", "Where weights were removed", "weights", _weights, "degradation", ("weight_sparsity",)),
     Entry("size", "What is left, and what it scores", "compare", _size, "degradation", (), {"view": "size"}, _ARMS),
 )

@@ -8,8 +8,9 @@ import pandas as pd
 import streamlit as st
 
 from analysis import storyboard
+from engine import record
 from engine.record import RecordError
-from pages.ui import controls, keeping, live, loading, navigation, shell, show
+from pages.ui import controls, jobs, keeping, live, loading, measuring, navigation, shell, show
 
 MOST_PICKED = 20
 SAID = "runs.said"
@@ -92,6 +93,7 @@ def actions(names: list[str]) -> None:
             archive(names)
     if len(names) == 1:
         take_out(names[0])
+        hand_over(names[0])
         describe(names[0])
 
 
@@ -128,6 +130,47 @@ def take_out(name: str) -> None:
         else:
             st.download_button("Take out as a zip file", lambda: keeping.pack(name, heavy), f"{name.replace('/', '--')}.zip", "application/zip", on_click="ignore")  # fmt: skip
             st.caption(show.size(total))
+
+
+def hand_over(name: str) -> None:
+    """Write a level as a Hugging Face folder, by a process of its own; says where it is."""
+    study, _, run = name.partition("/")
+    levels = [level for level in record.Run(loading.store() / name).levels() if level.has("weights.safetensors")]
+    if not levels:
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        level = st.selectbox(
+            "Model of level", levels, len(levels) - 1, lambda one: one.path.name, key="export-level", width=200
+        )
+        target = loading.store() / ".exports" / f"{study}--{run}--{level.path.name}"
+        job = jobs.Job(loading.store() / ".jobs" / f"export-{target.name}")
+        if shell.action("Export the pruned model", "export-model", disabled=target.exists() or job.running(), help="A Hugging Face folder with masks and a model card."):  # fmt: skip
+            target.parent.mkdir(parents=True, exist_ok=True)
+            asked = [
+                "engine",
+                "export",
+                name,
+                "--level",
+                f"{level.sparsity:.10g}",
+                "--to",
+                str(target),
+                "--store",
+                str(loading.store()),
+            ]
+            job.start(asked, name)
+            st.rerun()
+    st.fragment(exported, run_every=2 if job.running() else None)(target, job)
+
+
+def exported(target: Path, job: jobs.Job) -> None:
+    """Where the exported model is, or what went wrong."""
+    if job.running():
+        st.caption("Writing the model …")
+    elif target.exists():
+        st.caption("The model is on this server:")
+        st.code(str(target), language=None)
+    elif job.facts() and job.errors():
+        show.problems(job.errors(), "Not exported:")
 
 
 def bring_in() -> None:
@@ -205,9 +248,20 @@ def overview(study: str | None, runs: list[live.Live]) -> None:
         if ticked:
             actions(ticked)
     if study:
+        tidy(study)
         with st.expander(f"Name, tags and note of the study {study}"):
             describe(study)
             navigation.link("compare", "Compare its methods", studies=study)
+
+
+def tidy(study: str) -> None:
+    """Every score of every level with its interval, as one file; made by a process of its own where it is not there."""
+    path = loading.scores_path(study)
+    if path.exists() and not loading.newer_levels(study, "scores"):
+        st.download_button("Tidy results as Parquet", path.read_bytes, f"{study}.parquet", on_click="ignore")
+    else:
+        target = ("--format", "parquet", "--to", str(path))
+        measuring.missing(study, "The tidy table of all scores has not been made, or is older than the newest levels.", "tidy", target, "table")  # fmt: skip
 
 
 def _free() -> str:

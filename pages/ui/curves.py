@@ -7,10 +7,12 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from analysis import theme
+
 HEIGHT = 260
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#888888"
-# Safe for the colour-blind; with more than eight languages colours repeat, and the shape of the points tells them apart.
-OKABE_ITO = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#888888"]
+# The figures' palette; with more languages than colours these repeat, and the shape of the points tells them apart.
+OKABE_ITO = list(theme.OKABE_ITO)
 SOURCE = {True: "source", False: "zero-shot"}
 
 

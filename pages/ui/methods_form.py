@@ -38,8 +38,9 @@ def pruning() -> dict[str, Any]:
 
 
 def _control(row: Any) -> bool:
-    """Is this one of the runs that every study has anyway?"""
-    return bool(row.options.get("control", row.options.get("criterion") is None))
+    """Is this one of the runs that every study has anyway, or one that is brought in and not run?"""
+    brought_in = bool(row.options.get("checkpoint"))
+    return brought_in or bool(row.options.get("control", row.options.get("criterion") is None))
 
 
 def family(row: Any) -> str:
