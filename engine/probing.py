@@ -18,7 +18,8 @@ import pandas as pd
 from engine.data import Encoded, TaskData, evaluation_batches
 from engine.device import seed_of
 from engine.extract import activations
-from engine.model import load_masked_lm
+from engine.model import ARCHITECTURES, load_masked_lm
+from engine.structured import reshape, shape_of
 from engine.tasks.batches import first_rows, inputs
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ def _masked_token_loss(bench: Workbench, model: nn.Module) -> Iterator[tuple[Any
     if whole is None:
         return
     encoder = {name: value for name, value in model.base_model.state_dict().items() if "pooler" not in name}
+    shape = _shape(model)
+    whole = whole if shape is None or shape == _shape(whole) else reshape(whole, shape)  # a small student's encoder
     whole.base_model.load_state_dict(encoder, strict=False)
     whole.to(bench.handle.device).eval()
     frame, encoded = bench.probe_items, bench.probe[1]
@@ -105,6 +108,13 @@ def _masked_token_loss(bench: Workbench, model: nn.Module) -> Iterator[tuple[Any
                 float(total[chosen].sum() / count[chosen].sum()),
                 int(count[chosen].sum()),
             )
+
+
+def _shape(model: nn.Module) -> dict[str, Any] | None:
+    """Heads and neurons per block; None for architectures whose heads nobody knows, of which no student is cut."""
+    if model.config.model_type not in ARCHITECTURES:
+        return None
+    return {name: value for name, value in shape_of(model).items() if name != "class"}
 
 
 def _hidden(frame: pd.DataFrame, batch: Any, tokenizer: Any) -> Any:
