@@ -70,7 +70,10 @@ def _features(bench: Workbench, model: nn.Module, task: ProbingTask, encoded: En
 
 
 def _masked_token_loss(bench: Workbench, model: nn.Module) -> Iterator[tuple[Any, ...]]:
-    """Mean cross-entropy of hidden tokens per language, in nats; nothing where the checkpoint has no head for it."""
+    """Mean cross-entropy of hidden tokens per language, in nats; nothing where the checkpoint has no head for it.
+
+    Nor for a student, whose blocks are not the checkpoint's.
+    """
     import torch
     from torch.nn import functional
 
@@ -78,6 +81,9 @@ def _masked_token_loss(bench: Workbench, model: nn.Module) -> Iterator[tuple[Any
     if whole is None:
         return
     encoder = {name: value for name, value in model.base_model.state_dict().items() if "pooler" not in name}
+    fits = {name: value.shape for name, value in whole.base_model.state_dict().items() if "pooler" not in name}
+    if fits != {name: value.shape for name, value in encoder.items()}:
+        return  # a student of another shape: its states were never under that head
     whole.base_model.load_state_dict(encoder, strict=False)
     whole.to(bench.handle.device).eval()
     frame, encoded = bench.probe_items, bench.probe[1]
