@@ -177,7 +177,7 @@ class Arm:
         state = criterion.function(**plan.criterion.parameters) if learns and criterion.function else None
         if plan.axis == "strength":
             return Gates(self.masked, state, value, target)
-        choose = self._choose()
+        choose = self._choose(value)
         lifts = bool(schedule.options.get("lifts"))
         if lifts or (target(0) == value and not learns):
             nested = plan.path == "iterative" and not lifts
@@ -187,16 +187,22 @@ class Arm:
                 Revival(self.masked, choose, target, plan.schedule.parameters["l1"]) if lifts else Pruning(self.masked)
             )
         points = renewal_points(plan.schedule.parameters, total, regrows=learns)
+        if target(0) > 0 and self.masked.masks_OI() is None and not resumed:
+            # A schedule that begins above 0 has pruned before the first update (its scores need no training).
+            self.masked.set(choose(None, target(0), None))
         return Gradual(self.masked, criterion, state, choose, target, points)
 
-    def _choose(self) -> Callable[..., dict[str, Tensor]]:
-        """Scores → masks on the network (a rewinding arm: on the dense one), saying in the log what is remarkable."""
+    def _choose(self, final: float) -> Callable[..., dict[str, Tensor]]:
+        """Scores → masks on the network (a rewinding arm: on the dense one), saying in the log what is remarkable.
+
+        `final` is the sparsity of the level, on the way to which floors hold in proportion.
+        """
         context, plan = self.context, self.plan
         section = context.job.method
         examples = cache(lambda: context.bench.calibration(section.calibration if section else {}))
         model = self.dense.model(context) if plan.rewind else self.model
         selector = Selector(
-            plan, model, matrices(model, plan.include, plan.exclude), context.bench, examples, context.run.seed
+            plan, model, matrices(model, plan.include, plan.exclude), context.bench, examples, context.run.seed, final
         )
 
         def choose(scores: Any, level: float, keep: Any) -> dict[str, Tensor]:

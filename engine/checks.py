@@ -278,10 +278,10 @@ def _divergence_problems(plan: Plan, task: TaskSection, key: str) -> Iterator[st
 
 def _override_problems(method: MethodSection, key: str, sections: dict[str, Any], base: Path) -> list[str]:
     problems: list[str] = []
-    if fixed := sorted(set(method.train) & SHARED):
-        problems.append(
-            f"{key}.train.{fixed[0]}: must be left out: the dense model and the budget of every level are shared by all methods of a study"
-        )
+    problems += [
+        f"{key}.train.{name}: must be left out: the dense model and the budget of every level are shared by all methods of a study"
+        for name in sorted(set(method.train) & SHARED)
+    ]
     if method.train:
         validate(TrainSection, method.train, f"{key}.train", problems)
     if method.calibration:

@@ -258,7 +258,10 @@ class SelfRegularised(Guidance):
     def training_rows(self, rows: np.ndarray) -> np.ndarray:
         """Without the held-out slice; the number and the order of the updates stay those of every other arm."""
         left = rows[~self._is_held[rows]]
-        return left if len(left) else rows
+        if len(left) or self._is_held.all():
+            return left if len(left) else rows
+        free = np.flatnonzero(~self._is_held)  # a batch held out as a whole trains on others: none is ever trained on
+        return free[rows % len(free)]
 
     def loss(self, task_loss: Tensor, seen: Seen) -> tuple[Tensor, Logged]:
         """`self_regularised` once there is a teacher."""
@@ -273,11 +276,18 @@ class SelfRegularised(Guidance):
         """Place candidates and refreshes: by equal steps of the sparsity, or at the end of the cycle."""
         if self.iterative:
             self.refreshes = set()
-            self.candidates = set(np.linspace(0, total, 5).round().astype(int)[1:].tolist())
+            # Not those of a phase without its mask: the teacher is a checkpoint of the sparsity that the cycle has reached.
+            points = np.linspace(0, total, 5).round().astype(int)[1:].tolist() if total else []
+            self.candidates = {done for done in points if target(done) >= target(0)}
+            return
+        if total == 0:
+            self.candidates = self.refreshes = set()
             return
         self.teacher, self.best, self.best_score = None, {}, -np.inf
         shares = np.array([target(done) for done in range(1, total + 1)])
-        marks = [int(np.argmax(shares >= level * part / REFRESHES)) + 1 for part in range(1, REFRESHES + 1)]
+        # A hair less: level · 10 / 10 may lie above the level, which the schedule reaches and never passes.
+        wanted = [level * part / REFRESHES - 1e-9 for part in range(1, REFRESHES + 1)]
+        marks = [int(np.argmax(shares >= share)) + 1 for share in wanted]
         self.refreshes = {mark for mark in marks if shares[mark - 1] > 0}
         starts = [1, *sorted(self.refreshes)]
         middle = {(first + last) // 2 for first, last in pairwise(starts)}
@@ -348,7 +358,8 @@ class Contrasted(Guidance):
         self.model, self.train, self.kind, self.handle, self.teacher = model, train, kind, handle, teacher
         self.iterative = iterative
         self.banks = {name: bank[:, None] for name, bank in banks.items()}
-        self.snapshots: list[Tensor] = []
+        self.snapshots: Tensor | None = None  # N×s×D: put together once, because a step must not copy gigabytes
+        self.done = self.total = 0
         self.classes = labels
         self.labels: Tensor | None = None
 
@@ -360,7 +371,7 @@ class Contrasted(Guidance):
         states_ = seen.item_states()
         if self.labels is None:
             self.labels = torch.from_numpy(self.classes).to(states_.device)
-        banks = {**self.banks, **({"snapshots": torch.stack(self.snapshots, 1)} if self.snapshots else {})}
+        banks = {**self.banks, **({} if self.snapshots is None else {"snapshots": self.snapshots})}
         rows = torch.from_numpy(np.asarray(seen.items, dtype=np.int64)).to(states_.device)
         others = {name: self._others(seen.items, bank.shape[1]).to(states_.device) for name, bank in banks.items()}
         found: tuple[Tensor, Logged] = self.row.function(
@@ -380,16 +391,21 @@ class Contrasted(Guidance):
         drawn = drawn[~np.isin(drawn, rows)][: int(self.part.parameters["negatives"]) // per_example]
         return torch.from_numpy(drawn.astype(np.int64))
 
+    def step_done(self, done: int, view: View) -> None:
+        """Remember where the cycle stands."""
+        self.done = done
+
     def epoch_done(self, view: View) -> None:
-        """A snapshot of an independent training."""
-        if not self.iterative:
+        """A snapshot of an independent training, where an epoch follows that learns from it."""
+        if not self.iterative and self.done < self.total:
             with view():
                 self._snapshot()
 
     def cycle_begins(self, total: int, level: float, target: Callable[[int], float]) -> None:
         """An independent training begins without snapshots."""
+        self.total = total
         if not self.iterative:
-            self.snapshots = []
+            self.snapshots = None
 
     def cycle_done(self) -> None:
         """A snapshot of this level, for the levels after it."""
@@ -398,16 +414,20 @@ class Contrasted(Guidance):
 
     def _snapshot(self) -> None:
         if self.part.parameters["snapshots"]:
-            self.snapshots.append(item_bank(self.model, self.train, self.kind, self.handle))
-            self.snapshots = self.snapshots[-int(self.part.parameters["most_snapshots"]) :]
+            import torch
+
+            latest = item_bank(self.model, self.train, self.kind, self.handle)[:, None]
+            kept = int(self.part.parameters["most_snapshots"]) - 1
+            older = [] if self.snapshots is None or not kept else [self.snapshots[:, -kept:]]
+            self.snapshots = torch.cat([*older, latest], 1)
 
     def tensors(self) -> dict[str, Tensor]:
         """The snapshots; the other banks are computed again."""
-        return {f"snapshot/{index}": value for index, value in enumerate(self.snapshots)}
+        return {} if self.snapshots is None else {"snapshots": self.snapshots}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Restore what `tensors` gave."""
-        self.snapshots = [tensors[f"snapshot/{index}"] for index in range(len(tensors))]
+        self.snapshots = tensors.get("snapshots")
 
 
 def reference_weights(source: nn.Module, matrices: list[Matrix]) -> dict[str, Tensor]:

@@ -112,8 +112,8 @@ def resolve(method: MethodSection, key: str) -> tuple[Plan | None, list[str]]:
     path = method.path or wants.get("path") or options["path"]
     usual = "cubic" if path == "independent" and options["schedule"] == "steps" else options["schedule"]
     schedule = _part(SCHEDULES, usual, method.schedule, f"{key}.schedule", problems)
-    if problems or criterion is None or objective is None or schedule is None:
-        return None, problems
+    if criterion is None or objective is None or schedule is None:
+        return None, problems  # a table's row is missing, and with it what the rest is judged by
     granularity = method.granularity or options.get("granularity") or wants.get("granularity") or "unstructured"
     axis = options.get("axis") or wants.get("axis") or "levels"
     plan = Plan(
@@ -136,7 +136,7 @@ def resolve(method: MethodSection, key: str) -> tuple[Plan | None, list[str]]:
         keep_weights=None if method.keep_weights is None else tuple(method.keep_weights),
         checkpoint=method.checkpoint,
     )
-    problems = [f"{key}.{line}" for line in (*_axis_problems(method, plan), *_fit_problems(method, plan))]
+    problems += [f"{key}.{line}" for line in (*_axis_problems(method, plan), *_fit_problems(method, plan))]
     return (None if problems else plan), problems
 
 
@@ -259,8 +259,15 @@ def _student_problems(method: MethodSection, plan: Plan) -> list[str]:
         for name in choosing
         if getattr(method, name)
     ]
-    if plan.start != "pretrained" or plan.path != "independent":
-        problems.append(f"start: must be left out for {method.recipe}: a student starts from the pretrained checkpoint")
+    problems += [
+        f"{name}: must be left out for {method.recipe}: every student is a training of its own, from the pretrained checkpoint"
+        for name, usual in (("start", "pretrained"), ("path", "independent"))
+        if getattr(plan, name) != usual
+    ]
+    if "latest_teacher" in OBJECTIVES[plan.objective.name].needs:
+        problems.append(
+            f"objective.name: must not be {plan.objective.name} for {method.recipe}: its teacher is a checkpoint of lower sparsity, and nothing is pruned"
+        )
     if "reference" in OBJECTIVES[plan.objective.name].needs:
         problems.append(
             f"objective.name: must not compare weights for {method.recipe}, whose matrices have other shapes; got {plan.objective.name!r}"
@@ -309,6 +316,16 @@ def _granularity_problems(method: MethodSection, plan: Plan) -> list[str]:
     if wants.get("axis") == "strength" and (plan.granularity != "unstructured" or method.allocation):
         given = "allocation" if method.allocation else "granularity"
         problems.append(f"{given}: must be left out with {plan.criterion.name}, whose gates are learned one by one")
+    if wants.get("axis") == "strength":
+        problems += [
+            f"{name}: must be left out with {plan.criterion.name}, which finds the sparsity of every matrix itself"
+            for name in ("floors", "ceilings")
+            if getattr(method, name)
+        ]
+    if wants.get("allocation") == "lamp" and plan.kinds:
+        problems.append(
+            f"granularity: must be unstructured or a pattern with {plan.criterion.name}, which ranks single weights; got {plan.granularity!r}"
+        )
     signed = wants.get("signed") or plan.criterion.parameters.get("sign") == "signed"
     if signed and plan.allocation == "lamp":
         problems.append(f"allocation: must not be lamp with {plan.criterion.name}, whose scores can be negative")
@@ -331,6 +348,16 @@ def _path_problems(plan: Plan) -> list[str]:
     if schedule.options.get("lifts") and (plan.path != "iterative" or "training" in criterion.needs):
         problems.append(f"path: must be iterative with the schedule {plan.schedule.name}; got {plan.path!r}")
     ramp = plan.schedule.parameters
+    problems += _start_problems(plan)
+    if plan.floors and "training" not in criterion.needs and ("renewals" in ramp or ramp.get("initial")):
+        problems.append(
+            f"floors: must be left out with {plan.criterion.name} and the schedule {plan.schedule.name}: what goes early cannot come back to make room for them"
+        )
+    if PATTERN.fullmatch(plan.allocation) and "renewals" in ramp:
+        jumps = [name for name, row in SCHEDULES.items() if all(one.name != "renewals" for one in row.parameters)]
+        problems.append(
+            f"schedule.name: must be one of {', '.join(jumps)} with {plan.allocation}, which has no sparsity on the way; got {plan.schedule.name!r}"
+        )
     if ramp.get("warmup", 0) + ramp.get("cooldown", 0) >= 1 - 1e-12:
         problems.append(
             f"schedule.warmup: warmup + cooldown must be below 1, or no step is left to prune in; got {ramp['warmup']} + {ramp['cooldown']}"
@@ -347,6 +374,20 @@ def _path_problems(plan: Plan) -> list[str]:
     if plan.values and plan.axis == "levels" and ramp.get("initial", 0) > plan.values[0]:
         problems.append(f"schedule.initial: must not exceed the first level {plan.values[0]}; got {ramp['initial']}")
     return problems
+
+
+def _start_problems(plan: Plan) -> list[str]:
+    """A schedule that begins above 0 prunes before the first update, by scores that are there by then."""
+    initial = plan.schedule.parameters.get("initial", 0)
+    if not initial:
+        return []
+    if "training" in CRITERIA[plan.criterion.name].needs:
+        return [
+            f"schedule.initial: must be 0 with {plan.criterion.name}, which has no scores before it has trained; got {initial}"
+        ]
+    if PATTERN.fullmatch(plan.allocation):
+        return [f"schedule.initial: must be 0 with {plan.allocation}, which fixes the sparsity; got {initial}"]
+    return []
 
 
 def _objective_problems(plan: Plan) -> list[str]:

@@ -80,11 +80,10 @@ def renewal_points(parameters: Mapping[str, Any], total: int, regrows: bool) -> 
     Evenly over the ramp and exactly at its end, and on to the end of the run for scores that let weights come back.
     A schedule without a ramp jumps right after its warm-up.
     """
-    warm = round(float(parameters.get("warmup", 0.0)) * total)
-    # The ramp is over at the first whole update past t1.
-    last = (
-        min(total, math.ceil((1 - float(parameters["cooldown"])) * total - 1e-9)) if "cooldown" in parameters else warm
-    )
+    before, ramp = float(parameters.get("warmup", 0.0)) * total, "cooldown" in parameters
+    # A ramp is over, and a jump is made, at the first whole update past its time.
+    warm = round(before) if ramp else min(total, math.ceil(before - 1e-9))
+    last = min(total, math.ceil((1 - float(parameters["cooldown"])) * total - 1e-9)) if ramp else warm
     wanted = int(parameters.get("renewals", JUMP_RENEWALS))
     count = max(1, min(wanted, last - warm))
     points = {round(warm + (last - warm) * index / count) for index in range(1, count + 1)} | {last}
@@ -111,6 +110,7 @@ class Gradual(Pruning):
         self.masking = str(criterion.options.get("masking", "zeroed"))
         self.moment = criterion.options.get("update")
         self.level: float | None = None
+        self._begun = target(0) if masked.masks_OI() else 0.0  # what the cycle began with, until the first renewal
 
     @contextmanager
     def view(self, training: bool = False) -> Iterator[None]:
@@ -126,7 +126,7 @@ class Gradual(Pruning):
         self._update("after_backward")
         if self.masking != "zero_after_step":
             self.masked.mask_gradients()
-        return {"sparsity": self.level or 0.0}
+        return {"sparsity": self._begun if self.level is None else self.level}
 
     def before_step(self, rate: float, factor: float) -> None:
         """Scores that want the clipped gradient see it with the weights that made it."""
@@ -177,6 +177,7 @@ class Gradual(Pruning):
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Restore what `tensors` gave."""
         super().load(tensors)
+        self._begun = self.target(0) if self.masked.masks_OI() else 0.0
         level = float(tensors["level"])
         self.level = None if level < 0 else level
         if self.state is not None:
@@ -214,8 +215,11 @@ class Gates(Pruning):
         return {"sparsity": self._sparsity()}
 
     def _sparsity(self) -> float:
-        zeros = sum(int((factor == 0).sum()) for factor in self._factors.values())
-        return zeros / max(1, sum(factor.numel() for factor in self._factors.values()))
+        import torch
+
+        # Read back once: a look at every matrix would stall an accelerator dozens of times a step.
+        zeros = torch.stack([factor.numel() - factor.count_nonzero() for factor in self._factors.values()])
+        return float(zeros.sum()) / sum(factor.numel() for factor in self._factors.values())
 
     def before_step(self, rate: float, factor: float) -> None:
         """The gates take their own step, under the weights' schedule."""

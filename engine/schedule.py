@@ -34,7 +34,8 @@ def linear(step: float, total: float, initial: float, final: float, warmup: floa
 def one_shot(step: float, total: float, initial: float, final: float, warmup: float = 0.0) -> float:
     """`initial` before t0 = warmup·total, `final` from there on (M§2.2); arguments as `cubic`."""
     _progress(step, total, initial, final, warmup, 0.0)
-    return final if step >= warmup * total else initial
+    # 0.7 · 10 lies above 7 in binary, and the jump belongs to the update 7.
+    return final if step >= warmup * total - 1e-9 else initial
 
 
 def sparse_dense_sparse(step: float, total: float, initial: float, final: float) -> float:

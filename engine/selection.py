@@ -6,6 +6,7 @@ chosen by `engine.mask`, heads and neurons by `engine.structured`, which writes 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Selector:
-    """Chooses masks for one plan on one network; `calibration` gives the examples that data-driven criteria look at."""
+    """Chooses masks for one plan on one network; `calibration` gives the examples that data-driven criteria look at.
+
+    `final` is the level that a schedule leads to, for which floors are meant.
+    """
 
     plan: Plan
     model: nn.Module
@@ -34,6 +38,7 @@ class Selector:
     bench: Workbench
     calibration: Callable[[], Encoded]
     seed: int
+    final: float = 1.0
 
     def choose(
         self, scores: Mapping[str, Tensor] | None, level: float, keep: Mapping[str, Tensor] | None
@@ -42,8 +47,16 @@ class Selector:
         if self.plan.kinds:
             return self._units(scores, level, keep)
         found = self.scores() if scores is None else dict(scores)
-        masks = dict(mask.select(found, level, self.plan.allocation, keep, self.plan.floors, self.plan.ceilings))
+        masks = dict(mask.select(found, level, self.plan.allocation, keep, self._floors(level), self.plan.ceilings))
         return masks, [f"layer collapse: {name} has no weight left at {level:g}" for name in mask.collapsed(masks)]
+
+    def _floors(self, level: float) -> Mapping[str, float] | None:
+        """Least sparsities: in full at the level, in proportion on the way there, where together they would not fit yet."""
+        if not self.plan.floors or level >= self.final:
+            return self.plan.floors
+        # Rounded down, so that the floors' rounding up to whole weights never exceeds the total. Masks on the way are
+        # not nested where there are floors (`engine.plan`), so that nothing stands against the full ones at the end.
+        return {name: math.floor(1000 * least * level / self.final) / 1000 for name, least in self.plan.floors.items()}
 
     def scores(self) -> dict[str, Tensor]:
         """The criterion's score of every weight, outputs × inputs."""

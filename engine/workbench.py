@@ -14,6 +14,7 @@ import pandas as pd
 from engine import device as devices
 from engine import evaluate
 from engine import model as models
+from engine.checks import PROBED
 from engine.config import CalibrationSection, ConfigError, Study, TaskSection
 from engine.config import load as load_study
 from engine.data import Encoded, TaskData, capped, encode, hash_order, load_calibration, load_task, probe
@@ -258,7 +259,7 @@ class Workbench:
 
         Raises ConfigError with every problem. The counts do not depend on the scores, so magnitudes stand for any criterion.
         """
-        problems: list[str] = []
+        problems: list[str] = self._probing_problems()
         model = self.pretrained(0)
         for plan in plans:
             try:
@@ -270,13 +271,28 @@ class Workbench:
         if problems:
             raise ConfigError(problems)
 
+    def _probing_problems(self) -> list[str]:
+        """What is wrong with the tasks that features are probed on, which the first finished level would stumble over."""
+        try:
+            return [
+                f"probing.tasks: must be a task with one label per example, {' or '.join(PROBED)}; {task.name} is of type {task.data.type.name}"
+                for task in self.probing
+                if task.data.type.name not in PROBED
+            ]
+        except ConfigError as error:
+            return [f"probing.tasks: {line}" for line in error.problems]
+
     def _try(self, plan: Plan, model: nn.Module) -> None:
-        from engine import imported, mask
+        from engine import imported, mask, structured
 
         if plan.checkpoint:
             imported.examined(self, plan, model)
             return
+        for size in plan.values if plan.axis == "sizes" else ():
+            structured.student_shape(model, size)
         found = models.matrices(model, plan.include, plan.exclude)
+        if plan.kinds:
+            structured.unit_groups(model, found, plan.kinds)
         names = [matrix.name for matrix in found]
         floors, ceilings = (models.patterns_to_names(getattr(plan, key), names, key) for key in ("floors", "ceilings"))
         scores, keep = {matrix.name: matrix.weight_OI().abs() for matrix in found}, None

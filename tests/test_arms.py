@@ -266,3 +266,77 @@ levels = [0.5]
         "method[0].objective.name: must be one of none," in line and "regression task" in line
         for line in caught.value.problems
     )
+
+
+def test_a_schedule_may_begin_above_0_and_floors_hold_in_proportion_on_the_way(tiny_study, tmp_path: Path) -> None:
+    runs = run_all(
+        tiny_study(
+            '[[method]]\nrecipe = "magnitude"\nlevels = [0.6]\npath = "independent"\nschedule = { initial = 0.2 }\n'
+            '[[method]]\nrecipe = "platon"\nlevels = [0.6]\ncriterion = { window = 2 }\nfloors = { "*query*" = 0.7, "*output*" = 0.5 }\n'
+            '[[method]]\nname = "jump"\nrecipe = "magnitude"\nlevels = [0.6]\npath = "independent"\n'
+            'schedule = { name = "one_shot", warmup = 0.05 }'
+        ),
+        tmp_path / "store",
+    )
+    assert {run.state() for run in runs.values()} == {"done"}
+    lines = [line for line in runs["magnitude-s0"].metrics() if line["type"] == "train"]
+    assert lines[0]["sparsity"] == pytest.approx(0.2) and lines[-1]["sparsity"] == pytest.approx(0.6)
+    (level,) = runs["platon-s0"].levels()
+    assert all(1 - mask.mean() >= 0.7 - 1e-3 for name, mask in level.masks().items() if "query" in name)
+
+
+def test_sizes_units_and_probing_tasks_are_tried_before_anything_is_computed(tiny_study, tiny_data: Path) -> None:
+    other = tiny_study('[[method]]\nrecipe = "magnitude"\nlevels = [0.5]', name="tokens.toml", sequence='"token"')
+    study = config.load(
+        tiny_study(
+            '[probing]\ntasks = ["tokens.toml"]\n[[method]]\nrecipe = "small"\nsizes = [0.0005]\n'
+            '[[method]]\nrecipe = "cap_f"\nlevels = [0.5]'
+        )
+    )
+    assert other.is_file()
+    with pytest.raises(config.ConfigError) as caught:
+        Workbench.open(study).verify([plan for _, plan in plans(study)])
+    text = "\n".join(caught.value.problems)
+    assert "probing.tasks" in text and "small: size: must be reached within 2%" in text
+
+
+def test_a_student_has_no_masked_token_loss_under_the_checkpoints_head(tiny_study, monkeypatch) -> None:
+    from transformers import XLMRobertaForMaskedLM
+
+    from engine import probing, structured
+
+    study = config.load(tiny_study())
+    bench = Workbench.open(study)
+    dense = bench.pretrained(0)
+    monkeypatch.setattr(probing, "load_masked_lm", lambda _: XLMRobertaForMaskedLM(dense.config).eval())
+    assert [row[2] for row in probing._masked_token_loss(bench, dense)] == ["en", "de"]
+    assert list(probing._masked_token_loss(bench, structured.shrink(dense, 0.5))) == []
+
+
+def test_a_self_regularised_arm_without_updates_has_no_teacher(tiny_study, tmp_path: Path) -> None:
+    text = tiny_study(
+        '[[method]]\nrecipe = "magnitude"\nlevels = [0.6]\npath = "independent"\nobjective = { name = "self_regularised" }'
+    )
+    text.write_text(text.read_text().replace("epochs = 6", "epochs = 1\nretrain_epochs = 0"))
+    assert run_all(text, tmp_path / "store")["magnitude-s0"].state() == "done"
+
+
+def test_held_out_examples_never_train_and_candidates_are_as_sparse_as_the_cycle(tiny_study) -> None:
+    from engine.guidance import SelfRegularised
+    from engine.plan import Part
+    from engine.schedule import cubic, sparse_dense_sparse
+
+    bench = Workbench.open(config.load(tiny_study()))
+    part = Part("self_regularised", {})
+    order = np.arange(len(bench.train))[::-1]
+    one = SelfRegularised(
+        part, None, bench.train, bench.data.type, bench.handle, order, lambda rows: 0.0, iterative=True
+    )
+    assert len(one.held) > 1
+    assert not np.isin(np.concatenate([one.training_rows(np.array([row])) for row in order]), one.held).any()
+    one.cycle_begins(8, 0.5, lambda done: sparse_dense_sparse(done, 8, 0.0, 0.5))
+    assert one.candidates == {4, 6, 8}
+    one.iterative = False
+    for level in np.round(np.arange(0.01, 1.0, 0.01), 2).tolist():
+        one.cycle_begins(100, level, lambda done, level=level: cubic(done, 100, 0.0, level, 0.1, 0.3))
+        assert max(one.refreshes) == 70 and len(one.refreshes) == 10 and 0 not in one.refreshes, level

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,49 @@ def test_a_planted_effect_is_found_and_measured_on_the_same_items(store: Path, r
 def test_an_arm_that_is_missing_is_named(rows: dict[str, dict]) -> None:
     row = rows["pins-over-platon"]
     assert row["verdict"] == "not tested" and "pins-alone" in row["text"] and row["effect"] is None
+
+
+def test_a_level_that_was_not_run_is_not_replaced_by_another(store: Path) -> None:
+    evidence = claims.Evidence(store, "synthetic")
+    assert evidence.state("magnitude", 0.9).sparsity == 0.9
+    with pytest.raises(KeyError, match="magnitude: has no finished level near 0.6"):
+        evidence.state("magnitude", 0.6)
+    for method, level in (("magnitude", 0.6), ("pins", 0.9)):
+        with pytest.raises(KeyError, match=f"{method}: has no finished level near"):
+            evidence.per_seed(evidence.weights, "hoyer", (method, level), ("sdp_cc", 0.9))
+
+
+def test_states_are_paired_on_the_seeds_that_both_have(tmp_path: Path) -> None:
+    shape = Shape(languages=3, seeds=3, items=80, levels=(0.95,), methods=("magnitude", "sdp_cc"))
+    store = write_store(tmp_path, shape)
+    for run in ("magnitude-s1", "sdp_cc-s0"):
+        shutil.rmtree(tmp_path / shape.study / run)
+    evidence = claims.Evidence(store, shape.study)
+    a, b = evidence.state("sdp_cc", 0.95), evidence.state("magnitude", 0.95)
+    assert (a.seeds, b.seeds) == ((1, 2), (0, 2))
+    wanted = evidence.mean_score(a.on([2])).mean() - evidence.mean_score(b.on([2])).mean()
+    assert evidence.gap(("sdp_cc", 0.95), ("magnitude", 0.95))[0] == pytest.approx(wanted)
+
+
+def test_noise_alone_does_not_change_a_ranking() -> None:
+    # The criteria differ by the same order in both languages; the second is noisier.
+    rng = np.random.default_rng(0)
+    quality = np.array([0.9, 0.86, 0.82, 0.78, 0.5])
+    lows = []
+    for _ in range(12):
+        source = (rng.random((5, 3, 192)) < quality[:, None, None]).astype(float)
+        other = (rng.random((5, 3, 192)) < 0.2 + 0.4 * quality[:, None, None]).astype(float)
+        lows.append(claims.ranking_gap(source, [other], 1))
+    assert abs(np.mean([gap for gap, _, _ in lows])) < 0.15
+    assert sum(low > 0 for _, low, _ in lows) <= 1
+
+
+def test_a_ranking_that_turns_round_is_seen() -> None:
+    rng = np.random.default_rng(1)
+    quality = np.array([0.9, 0.8, 0.7, 0.6, 0.5])
+    source, other = ((rng.random((5, 3, 400)) < q[:, None, None]).astype(float) for q in (quality, quality[::-1]))
+    gap, low, _ = claims.ranking_gap(source, [other], 1)
+    assert gap > 1.5 and low > 0
 
 
 def test_weights_and_states_are_compared_seed_by_seed(store: Path, rows: dict[str, dict]) -> None:

@@ -87,6 +87,35 @@ objective = { strenght = 1 }
         ),
         ('recipe = "magnitude"\nlevels = [0.6]\ngranularity = "2:4"', "method[0].levels: must be [0.5]"),
         (
+            'recipe = "movement"\nlevels = [0.5]\ngranularity = "2:4"',
+            "method[0].schedule.name: must be one of one_shot, steps, sparse_dense_sparse with 2:4, which has no sparsity on the way",
+        ),
+        (
+            'recipe = "magnitude"\nlevels = [0.5]\nallocation = "2:4"\nschedule = { name = "one_shot", initial = 0.2, warmup = 0.1 }',
+            "method[0].schedule.initial: must be 0 with 2:4",
+        ),
+        (
+            'recipe = "movement"\nlevels = [0.5]\nschedule = { initial = 0.3 }',
+            "method[0].schedule.initial: must be 0 with movement, which has no scores before it has trained; got 0.3",
+        ),
+        (
+            'recipe = "l0"\nstrength = [1.0]\nfloors = { "*query*" = 0.5 }',
+            "method[0].floors: must be left out with l0, which finds the sparsity of every matrix itself",
+        ),
+        (
+            'recipe = "magnitude"\nlevels = [0.5]\npath = "independent"\nfloors = { "*query*" = 0.5 }',
+            "method[0].floors: must be left out with magnitude and the schedule cubic",
+        ),
+        (
+            'recipe = "lamp"\nlevels = [0.5]\ngranularity = "heads"',
+            "method[0].granularity: must be unstructured or a pattern with lamp",
+        ),
+        (
+            'recipe = "small"\nsizes = [0.5]\nobjective = { name = "self_regularised" }',
+            "method[0].objective.name: must not be self_regularised for small",
+        ),
+        ('recipe = "distill"\nsizes = [0.5]\npath = "iterative"', "method[0].path: must be left out for distill"),
+        (
             'recipe = "magnitude"\nlevels = [0.5]\nkeep_weights = [0.6]',
             "method[0].keep_weights: must be among the levels",
         ),
@@ -151,6 +180,15 @@ def test_prune_only_leaves_nothing_to_learn_scores_in() -> None:
     assert any(
         "method[0].criterion.name: must not need training with train.retrain_epochs = 0" in line for line in found
     )
+
+
+def test_all_that_is_wrong_with_a_method_is_said_at_once() -> None:
+    found = problems(
+        '[study]\nname = "x"\n[[method]]\nrecipe = "pins"\nsizes = [0.5]\ncriterion = { window = 0 }\n'
+        "train = { epochs = 2, batch_size = 4 }\n"
+    )
+    for part in ("criterion.window", "sizes", "levels", "train.batch_size", "train.epochs"):
+        assert any(line.startswith(f"method[0].{part}: must") for line in found), (part, found)
 
 
 def test_names_must_be_unique_and_a_pruning_method_is_needed() -> None:

@@ -14,7 +14,7 @@ from engine.criteria import CRITERIA, L0, SoftMovement
 from engine.masked import Masked
 from engine.model import Matrix
 from engine.pruning import Gates, Gradual, Pruning, Revival, renewal_points
-from engine.schedule import cubic, sparse_dense_sparse
+from engine.schedule import cubic, one_shot, sparse_dense_sparse
 from tests import reference
 
 
@@ -44,6 +44,14 @@ def test_scores_that_let_weights_come_back_are_renewed_to_the_end() -> None:
 
 def test_a_jump_is_renewed_once_after_its_warm_up() -> None:
     assert renewal_points({"warmup": 0.25, "initial": 0.0}, 40, regrows=False) == [10]
+
+
+@given(total=st.integers(1, 500), warmup=st.floats(0.001, 0.999))
+def test_a_jump_is_made_within_the_run_and_reaches_its_level(total: int, warmup: float) -> None:
+    for regrows in (False, True):
+        points = renewal_points({"warmup": warmup, "initial": 0.0}, total, regrows)
+        assert 1 <= points[0] <= points[-1] <= total
+        assert one_shot(points[-1], total, 0.0, 0.9, warmup) == 0.9
 
 
 @given(

@@ -40,9 +40,15 @@ def board() -> None:
     for tab, paper in zip(st.tabs([paper.partition(" (")[0] for paper in papers]), papers, strict=True):
         with tab:
             _table([row for row in found["rows"] if row["paper"] == paper])
+    few = (
+        "With fewer than 5 seeds, intervals that resample them cover .88–.93 instead of .95. "
+        if len(found["seeds"]) < 5
+        else ""
+    )
     st.caption(
         f"Tested on {found['date']} with {len(found['seeds'])} seeds, {found['items']} items in each of {len(found['languages'])} languages "
-        f"(digest {found['digest']}). An effect is positive where the direction holds; the verdict is what its 95% interval says. {found['toy']}"
+        f"(digest {found['digest']}). An effect is positive where the direction holds; the verdict is what its 95% interval says, one direction "
+        f"at a time and uncorrected for their number. {few}{found['toy']}"
     )
 
 
