@@ -45,7 +45,9 @@ def spans(n=120, seed=0):
     tokens = rng.integers(3, 9, size=n)
     tags = rng.integers(3, size=(n, 12))  # of four tags: gold, predicted and matched words
     tags[:, 2::3] = np.minimum(tags[:, 0::3], tags[:, 1::3])
-    return np.hstack([np.stack([matched, predicted, gold, rng.integers(3, size=n), tokens], axis=1), tags]).astype(float)
+    return np.hstack([np.stack([matched, predicted, gold, rng.integers(3, size=n), tokens], axis=1), tags]).astype(
+        float
+    )
 
 
 def generation():
