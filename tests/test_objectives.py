@@ -550,6 +550,15 @@ def test_alpha_zero_is_the_task_loss(name):
     assert float(loss.detach()) == 1.25
 
 
+def test_a_single_output_is_distilled_by_its_squared_error() -> None:
+    student, teacher = torch.randn(6, 1, requires_grad=True), torch.randn(6, 1)
+    loss, logged = OBJECTIVES["sdp_kld"].function(torch.tensor(2.0), student, None, teacher, None, alpha=0.25)
+    expected = float(((student.detach() - teacher) ** 2).mean())
+    assert float(logged["divergence"]) == pytest.approx(expected)
+    assert float(loss.detach()) == pytest.approx(0.75 * 2 + 0.25 * expected)
+    assert torch.equal(objectives.distillation(S, T, 2.0), objectives.distillation_kl(S, T, 2.0))
+
+
 def test_sdp_totals():
     task, student, _, teacher, _ = outputs("sdp_kld")
     loss, logged = OBJECTIVES["sdp_kld"].function(task, student, None, teacher, None, alpha=0.3, temperature=3.0)

@@ -17,9 +17,8 @@ from engine.workbench import Workbench
 from tests import tiny_tasks
 
 METHODS = "".join(
-    f'[[method]]\nrecipe = "{name}"\nlevels = [0.5]\n' for name in ("magnitude", "fisher", "wanda", "sdp_cc", "sdp_mse")
+    f'[[method]]\nrecipe = "{name}"\nlevels = [0.5]\n' for name in ("magnitude", "fisher", "wanda", "sdp_cc", "sdp_kld")
 )
-KL = '[[method]]\nrecipe = "sdp_kld"\nlevels = [0.5]\n'
 
 
 def model_for(kind: str, request: pytest.FixtureRequest) -> Path:
@@ -30,8 +29,7 @@ def model_for(kind: str, request: pytest.FixtureRequest) -> Path:
 def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
     kind = request.param
     folder = tmp_path_factory.mktemp(kind)
-    methods = METHODS + ("" if kind == "regression" else KL)
-    study = config.load(tiny_tasks.study(folder, kind, model_for(kind, request), methods))
+    study = config.load(tiny_tasks.study(folder, kind, model_for(kind, request), METHODS))
     bench = Workbench.open(study)
     jobs = runner.jobs(study, folder / "store")
     for job in jobs:

@@ -27,6 +27,7 @@ from engine.objectives.outputs import (
     contrastive,
     cross_correlation,
     cross_correlation_parts,
+    distillation,
     distillation_kl,
     self_regularised,
     self_regularised_loss,
@@ -51,6 +52,7 @@ __all__ = [
     "contrastive",
     "cross_correlation",
     "cross_correlation_parts",
+    "distillation",
     "distillation_kl",
     "l2_sp",
     "self_regularised",
@@ -100,8 +102,8 @@ def sdp_kld(
     alpha: float = 0.5,
     temperature: float = 2.0,
 ) -> Output:
-    """`(1−α)·CE + α·τ²·KL(teacher ‖ student)` (M§4.2)."""
-    divergence = distillation_kl(student_logits, teacher_logits, temperature)
+    """`(1−α)·CE + α·τ²·KL(teacher ‖ student)` (M§4.2); regression is distilled by its squared error (M§4)."""
+    divergence = distillation(student_logits, teacher_logits, temperature)
     return (1 - alpha) * task_loss + alpha * divergence, {"divergence": divergence.detach()}
 
 

@@ -178,6 +178,14 @@ def distillation_kl(student_logits: Tensor, teacher_logits: Tensor, temperature:
     return _divergence(_wide(student_logits), _wide(teacher_logits.detach()), temperature).mean()
 
 
+def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """`distillation_kl` over classes; of a single output (regression) the mean squared error, which has no temperature (M§4)."""
+    if student.shape[-1] > 1:
+        return distillation_kl(student, teacher, temperature)
+    shaped("teacher_logits", teacher, student.shape, "the student's shape")
+    return (_wide(student) - _wide(teacher.detach())).square().mean()
+
+
 def state_mse(student: Tensor, teacher: Tensor) -> Tensor:
     """`mean_b ‖z^S_b − z^T_b‖²`: summed over the width, averaged over rows (M§4.2)."""
     _check_rows(student, teacher)
