@@ -11,6 +11,7 @@ from analysis import theme
 from analysis.figures import correlates as together
 from analysis.figures import drops, recovery
 from analysis.figures import restoration as parts
+from engine import record
 from pages.ui import controls, finding_cards, loading, measured, measuring, shell, show
 
 VIEWS = {
@@ -89,6 +90,8 @@ def unrestored(choice: Choice, seed: int) -> None:
     what = "the dense weights of every block and kind of matrix are put back in turn, and each alone is pruned"
     where = f"{choice.method} at {controls.percent(choice.level)}, seed {seed}"
     text = f"{where}, has not been taken apart yet: {what}. It needs the level's weights."
+    folder = loading.level_folder(choice.study, f"{choice.method}-s{seed}", choice.level)
+    level = folder if folder != record.level_name(choice.level) else level
     command = ("engine", "restore", run, "--level", level, "--store", str(loading.store()))
     measuring.missing(choice.study, text, "restore", whole=command)
     st.caption("On a terminal:")
