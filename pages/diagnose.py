@@ -115,6 +115,7 @@ def recovered(choice: Choice, facts: loading.Facts) -> None:
 
 def correlated(choice: Choice, facts: loading.Facts) -> None:
     """What goes with the drop over languages; no causes."""
+    calibrated(choice)
     frame = loading.measure(choice.study, "correlates")
     if frame is None:
         if loading.measure(choice.study, "degradation") is None:
@@ -133,6 +134,19 @@ def correlated(choice: Choice, facts: loading.Facts) -> None:
     factors = measured.of_study(choice.study, "factors")
     shown = together.factor_scatter(factors, factor, choice.method, choice.level, split, show.dark())
     show.figure(shown, "diagnose-factor")
+
+
+def calibrated(choice: Choice) -> None:
+    """Where a recipe was calibrated on different languages: whether those keep more."""
+    matrix = loading.measure(choice.study, "calibration_matrix")
+    rows = matrix[matrix["sparsity"] == choice.level] if matrix is not None else matrix
+    if rows is not None and len(rows):
+        st.subheader("Calibration languages", anchor=False)
+        show.figure(
+            together.calibration_heatmap(rows, choice.level, dark=show.dark()),
+            "diagnose-calibrated",
+            definitions=("drop",),
+        )
 
 
 def calibration(choice: Choice, facts: loading.Facts) -> None:
