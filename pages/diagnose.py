@@ -11,6 +11,7 @@ from analysis import theme
 from analysis.figures import correlates as together
 from analysis.figures import drops, recovery
 from analysis.figures import restoration as parts
+from engine import record
 from pages.ui import controls, finding_cards, loading, measured, measuring, shell, show
 
 VIEWS = {
@@ -89,6 +90,8 @@ def unrestored(choice: Choice, seed: int) -> None:
     what = "the dense weights of every block and kind of matrix are put back in turn, and each alone is pruned"
     where = f"{choice.method} at {controls.percent(choice.level)}, seed {seed}"
     text = f"{where}, has not been taken apart yet: {what}. It needs the level's weights."
+    folder = loading.level_folder(choice.study, f"{choice.method}-s{seed}", choice.level)
+    level = folder if folder != record.level_name(choice.level) else level
     command = ("engine", "restore", run, "--level", level, "--store", str(loading.store()))
     measuring.missing(choice.study, text, "restore", whole=command)
     st.caption("On a terminal:")
@@ -112,6 +115,7 @@ def recovered(choice: Choice, facts: loading.Facts) -> None:
 
 def correlated(choice: Choice, facts: loading.Facts) -> None:
     """What goes with the drop over languages; no causes."""
+    calibrated(choice)
     frame = loading.measure(choice.study, "correlates")
     if frame is None:
         if loading.measure(choice.study, "degradation") is None:
@@ -130,6 +134,19 @@ def correlated(choice: Choice, facts: loading.Facts) -> None:
     factors = measured.of_study(choice.study, "factors")
     shown = together.factor_scatter(factors, factor, choice.method, choice.level, split, show.dark())
     show.figure(shown, "diagnose-factor")
+
+
+def calibrated(choice: Choice) -> None:
+    """Where a recipe was calibrated on different languages: whether those keep more."""
+    matrix = loading.measure(choice.study, "calibration_matrix")
+    rows = matrix[matrix["sparsity"] == choice.level] if matrix is not None else matrix
+    if rows is not None and len(rows):
+        st.subheader("Calibration languages", anchor=False)
+        show.figure(
+            together.calibration_heatmap(rows, choice.level, dark=show.dark()),
+            "diagnose-calibrated",
+            definitions=("drop",),
+        )
 
 
 def calibration(choice: Choice, facts: loading.Facts) -> None:

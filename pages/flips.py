@@ -10,7 +10,6 @@ import streamlit as st
 
 from analysis import theme
 from analysis.figures import flips as figures
-from engine import record
 from pages.ui import controls, flip_tables, loading, measured, shell, show
 
 VIEWS = {
@@ -77,7 +76,8 @@ def atlas(choice: Choice, facts: loading.Facts) -> None:
     left, right = st.columns([2, 3], gap="large")
     with left:
         show.figure(figures.atlas(rows, languages, show.dark()), "flips-atlas", definitions=("broken", "broken_here"))
-    run, folder = f"{choice.method}-s{seed}", record.level_name(choice.level)
+    run = f"{choice.method}-s{seed}"
+    folder = loading.level_folder(choice.study, run, choice.level)
     texts = loading.details(choice.study, run, folder, choice.split)
     with right:
         chosen = flip_tables.items(rows, languages, texts)
@@ -137,7 +137,8 @@ def exemplars(choice: Choice, facts: loading.Facts) -> None:
         st.info("No item's most frequent answer over seeds changed at this level.")
         show.definition("pie")
         return
-    run, folder = f"{choice.method}-s{facts.seeds[0]}", record.level_name(choice.level)
+    run = f"{choice.method}-s{facts.seeds[0]}"
+    folder = loading.level_folder(choice.study, run, choice.level)
     flip_tables.exemplars(rows, loading.details(choice.study, run, folder, choice.split))
 
 

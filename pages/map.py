@@ -10,7 +10,6 @@ import streamlit as st
 
 from analysis import theme
 from analysis.figures import maps as figures
-from engine import record
 from pages.ui import controls, loading, map_path, measured, measuring, sentences, shell, show
 
 PROJECTIONS = {"umap": "UMAP", "pca": "PCA"}
@@ -43,7 +42,7 @@ class Choice:
     @property
     def folder(self) -> str:
         """The level's folder."""
-        return record.level_name(self.level)
+        return loading.level_folder(self.study, self.run, self.level)
 
 
 def choose(study: str, facts: loading.Facts, first: Columns, second: Columns) -> tuple[Choice, tuple[str, ...], int]:
@@ -54,7 +53,8 @@ def choose(study: str, facts: loading.Facts, first: Columns, second: Columns) ->
         level = controls.level(list(facts.levels[method]))
     with second[0]:
         seed = controls.seed(facts.seeds)
-    run, folder = f"{method}-s{seed}", record.level_name(level)
+    run = f"{method}-s{seed}"
+    folder = loading.level_folder(study, run, level)
     poolings, depth = loading.kept_states(study, run, folder)
     if not poolings:
         text = f"{method}, seed {seed}, kept no activations at {controls.percent(level)}: a map is drawn from them."

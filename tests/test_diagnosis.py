@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import findings, flips, inference, measures, tables, weights
+from analysis import figures, findings, flips, inference, measures, tables, weights
 from analysis.items import Items, collect
 from analysis.measures import correlated, files, paths, plan
 from analysis.measures.drops import MEAN
@@ -285,6 +286,33 @@ def test_correlates_say_what_one_language_does(store: Path) -> None:
         reference.leave_one_out(table["dense"].tolist(), table["drop"].tolist())
     )
     assert row["decisive"] in set(table["language"]) and row["languages"] == len(table)
+
+
+def test_methods_that_differ_in_calibration_languages_only(tmp_path: Path) -> None:
+    shape = Shape(
+        **{**vars(SHAPE), **SMALL, "seeds": 1, "activations": False, "weights": False, "methods": ("magnitude",)}
+    )
+    write_store(tmp_path, shape)
+    other = tmp_path / NAME / "magnitude-de-s0"
+    shutil.copytree(tmp_path / NAME / "magnitude-s0", other)
+    config = json.loads((other / "config.json").read_text())
+    config |= {"method": "magnitude-de", "overrides": {"calibration": {"languages": ["de", "fr"]}}}
+    (other / "config.json").write_text(json.dumps(config))
+    assert run_measure(tmp_path, measures.Wish(only=("degradation", "calibration_matrix"))) == []
+    frame = study(tmp_path, "calibration_matrix")
+    assert dict(frame.groupby("method")["calibration"].first()) == {"magnitude": "en", "magnitude-de": "de, fr"}
+    assert set(only(frame, own=True)[["method", "language"]].apply(tuple, axis=1)) == {
+        ("magnitude", "en"),
+        ("magnitude-de", "de"),
+        ("magnitude-de", "fr"),
+    }
+    shown = figures.calibration_heatmap(frame, 0.9)
+    assert "languages that the criterion looked at drop" in shown.reading and "seed" in shown.caption
+    assert figures.calibration_heatmap(pd.DataFrame(), 0.9).data.empty
+
+
+def test_one_way_to_calibrate_makes_no_matrix(store: Path) -> None:
+    assert study(store, "calibration_matrix").empty
 
 
 def test_resource_is_the_bundled_models_own() -> None:

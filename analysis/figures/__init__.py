@@ -9,7 +9,13 @@ from __future__ import annotations
 from analysis.figures.alignment import cka_along_sparsity, cka_diagonal, cka_heatmap
 from analysis.figures.base import Shown, blank
 from analysis.figures.controls import control_dots, pareto_scatter
-from analysis.figures.correlates import confidence_bars, correlate_dots, factor_scatter, tokenizer_bars
+from analysis.figures.correlates import (
+    calibration_heatmap,
+    confidence_bars,
+    correlate_dots,
+    factor_scatter,
+    tokenizer_bars,
+)
 from analysis.figures.drops import MEAN, did_dots, drop_bars, drop_heatmap, drop_lines
 from analysis.figures.flips import atlas, confusion_heatmap, flip_bars, slice_dots
 from analysis.figures.languages import crosslingual_lines, drift_bars, loss_bars
@@ -24,6 +30,7 @@ __all__ = [
     "Shown",
     "atlas",
     "blank",
+    "calibration_heatmap",
     "cka_along_sparsity",
     "cka_diagonal",
     "cka_heatmap",

@@ -148,3 +148,49 @@ def confidence_bars(
         caption(f"mean of {plural(at_level['seed'].nunique(), 'seed')}", "ECE over 10 groups of equally many items"),
         rows,
     )
+
+
+def calibration_heatmap(matrix: pd.DataFrame, sparsity: float, split: str = "test", dark: bool = False) -> Shown:
+    """Methods that differ in calibration languages only × evaluated languages: the drop; a dot where a language was looked at."""
+    rows = rows_of(matrix, sparsity=sparsity, split=split)
+    if rows.empty:
+        return blank(
+            "No methods here that differ in calibration languages only.",
+            "Give a recipe twice with calibration = { languages = […] }.",
+            dark,
+        )
+    codes = theme.ordered(rows["language"].tolist())
+    names = list(
+        dict.fromkeys(f"{method}: {used}" for method, used in zip(rows["method"], rows["calibration"], strict=True))
+    )
+    rows = rows.assign(
+        name=[f"{method}: {used}" for method, used in zip(rows["method"], rows["calibration"], strict=True)]
+    )
+    value, own = (
+        rows.pivot(index="name", columns="language", values=column).reindex(index=names, columns=codes)
+        for column in ("drop", "own")
+    )
+    text = [
+        [f"{100 * drop:.1f}{'•' if seen else ''}" for drop, seen in zip(*line, strict=True)]
+        for line in zip(value.to_numpy(), own.to_numpy(), strict=True)
+    ]
+    bound = max(1.0, 100 * float(value.abs().max().max()))
+    figure = canvas(dark, height=200 + 34 * len(names))
+    figure.add_heatmap(
+        z=100 * value.to_numpy(), x=[theme.language_name(code) for code in codes], y=names, text=text, texttemplate="%{text}", zmid=0, zmin=-bound, zmax=bound,
+        colorscale=theme.diverging(dark), colorbar={"title": {"text": "Drop (points)"}}, hovertemplate="%{y}, %{x}: %{z:.1f} points<extra></extra>",
+    )  # fmt: skip
+    figure.update_yaxes(autorange="reversed", type="category")
+    means = rows.groupby("own")["drop"].mean()
+    looked = theme.points(float(means.get(True, float("nan"))))
+    reading = f"At {theme.level(sparsity)} languages that the criterion looked at drop {looked} on average, the others {theme.points(float(means.get(False, float('nan'))))}."
+    return Shown(
+        figure,
+        reading,
+        caption(
+            f"{count_text(rows['n'])}, {plural(int(rows['seeds'].min()), 'seed')}",
+            "• among the calibration languages",
+            "point estimates",
+        ),
+        rows,
+    )

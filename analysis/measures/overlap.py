@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.measures.calibrated import languages_of
 from analysis.measures.plan import Study
 from analysis.weights import jaccard_chance
 from engine import record
@@ -29,7 +30,9 @@ def overlap(study: Study) -> pd.DataFrame:
     for run, config, levels in study.runs.values():
         for level, facts in levels.values():
             if level.has("masks.safetensors"):
-                by_level.setdefault(facts["sparsity"], []).append((run.method, run.seed, level, _calibration(config)))
+                by_level.setdefault(facts["sparsity"], []).append(
+                    (run.method, run.seed, level, ", ".join(languages_of(config)))
+                )
     for sparsity, found in sorted(by_level.items()):
         masks = [(_packed(level), _sizes(level)) for _, _, level, _ in found]
         for one, other in _pairs(found):
@@ -61,11 +64,6 @@ def _facts(a: tuple[str, int, Level, str], b: tuple[str, int, Level, str]) -> di
         "calibration_a": a[3],
         "calibration_b": b[3],
     }
-
-
-def _calibration(config: dict[str, Any]) -> str:
-    own = {**config.get("calibration", {}), **config.get("overrides", {}).get("calibration", {})}
-    return ", ".join(own.get("languages") or config["sources"])
 
 
 def _packed(level: Level) -> Packed:

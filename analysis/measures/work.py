@@ -22,7 +22,19 @@ from filelock import FileLock, Timeout
 
 from analysis import findings, recovery, tables, text
 from analysis.items import collect
-from analysis.measures import controls, correlated, drops, files, flipping, maps, overlap, paths, plan, states
+from analysis.measures import (
+    calibrated,
+    controls,
+    correlated,
+    drops,
+    files,
+    flipping,
+    maps,
+    overlap,
+    paths,
+    plan,
+    states,
+)
 from analysis.measures.plan import Job, Study, Wish
 
 Say = Callable[[str], None]
@@ -191,7 +203,7 @@ def study_frames(store: Path, name: str, problems: tables.Problems = None) -> di
         split for _, config in tables.readable(store, name, problems) for split in config.get("splits", ["test"])
     )
     own, shared = drops.resampled(collect(store, name, split, problems) for split in splits)
-    found = drops.frames(own, shared)
+    found, study = drops.frames(own, shared), Study.read(store, name)
     texts = tables.text(store, name, problems)
     return {
         **found,
@@ -202,7 +214,8 @@ def study_frames(store: Path, name: str, problems: tables.Problems = None) -> di
         "exemplars": flipping.exemplars(own),
         "recovery": recovery.recovery(tables.recovery_lines(store, name, problems)),
         "tokenizer": text.tokenizer(texts),
-        "overlap": overlap.overlap(Study.read(store, name)),
+        "overlap": overlap.overlap(study),
+        "calibration_matrix": calibrated.matrix(study, found["degradation"]),
     }
 
 

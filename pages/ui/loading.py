@@ -288,6 +288,13 @@ def keeps_states(study: str) -> bool:
     return any(level.has("activations.safetensors") for run in record.runs(store(), study) for level in run.levels())
 
 
+def level_folder(study: str, run: str, level: float) -> str:
+    """The folder of a run's level at this sparsity; its plain name where the run has none (and nothing will be found)."""
+    found = record.Run(store() / study / run)
+    names = (one.path.name for one in found.levels() if abs(found.sparsity_of(one) - level) < 5e-5)
+    return next(names, record.level_name(level))
+
+
 def level_rows(
     study: str, name: str, methods: tuple[str, ...] | None = None, levels: tuple[float, ...] | None = None,
     seeds: tuple[int, ...] | None = None, **only: str | tuple[str, ...],
@@ -304,7 +311,7 @@ def level_rows(
         for run in record.runs(store(), study)
         if (methods is None or run.method in methods) and (seeds is None or run.seed in seeds)
         for level in run.levels()
-        if levels is None or level.sparsity in levels
+        if levels is None or run.sparsity_of(level) in levels
         for path in files.newest(files.of_level(level), name)
     ]
     wanted = tuple((key, (value,) if isinstance(value, str) else tuple(value)) for key, value in sorted(only.items()))

@@ -6,7 +6,6 @@ import pandas as pd
 import streamlit as st
 
 from analysis.figures import maps as figures
-from engine import record
 from pages.ui import controls, loading, measured, measuring, sentences, show
 
 PROJECTIONS = {"pca": "PCA of all states", "aligned": "AlignedUMAP"}
@@ -45,7 +44,7 @@ def draw(study: str, facts: loading.Facts) -> None:
         shown, "map-path", select=True, definitions=("trustworthiness", "knn_preservation", "displacement")
     )
     run = f"{method}-s{seed}" if at > 0 else f"dense-s{seed}"
-    sentences.draw(study, run, record.level_name(at), seed, shown.data, sentences.selected(event))
+    sentences.draw(study, run, loading.level_folder(study, run, at), seed, shown.data, sentences.selected(event))
 
 
 def queue(study: str, method: str, seed: int, projection: str) -> None:
