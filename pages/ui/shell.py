@@ -73,7 +73,7 @@ def _sidebar() -> None:
                 color="gray",
                 help="PRUNOSCOPE_READONLY is set: nothing can be started, stopped or written here.",
             )
-        st.caption(f"Store {show.escape(loading.store())}")
+        st.caption(f"Store {show.escape(loading.store().name)}", help=show.escape(loading.store()))
 
 
 def _notices(where: st.delta_generator.DeltaGenerator) -> None:
