@@ -92,6 +92,7 @@ class Arm:
     model: nn.Module
     masked: Masked
     _guide: Guidance | None = None
+    _own_dense: dict[str, Tensor] | None = None  # matrices of a dense model that this arm alone has
     _held_out: tuple[pd.DataFrame, Encoded] | None = None
 
     @classmethod
@@ -130,12 +131,13 @@ class Arm:
         afresh = self.plan.path == "independent" or number == 1
         if afresh and not (number == 1 and self.own_dense_updates):
             self.use(self._start(number))
-        if boundary is None or self.plan.path == "independent":
-            return
-        self.model.load_state_dict(boundary.part("model", self.context.bench.handle.device))
-        masks = boundary.part("mask", self.context.bench.handle.device)
-        if masks:
-            self.masked.set(masks)
+        if boundary is not None and self.plan.path == "iterative":
+            self.model.load_state_dict(boundary.part("model", self.context.bench.handle.device))
+            masks = boundary.part("mask", self.context.bench.handle.device)
+            if masks:
+                self.masked.set(masks)
+        if number == 1 and self.own_dense_updates:
+            self._own_dense = reference_weights(self.model, self.masked.matrices)
 
     def _start(self, number: int) -> nn.Module:
         bench, plan = self.context.bench, self.plan
@@ -235,8 +237,11 @@ class Arm:
             return Distilled(part, self._teacher())
         if "reference" in needs:
             finetuned = part.parameters["reference"] == "finetuned"
+            own = finetuned and self.own_dense_updates > 0
+            if own and self._own_dense is not None:
+                return Anchored(part, self._own_dense, own)
             source = self.dense.model(context) if finetuned else bench.pretrained(context.run.seed)
-            return Anchored(part, reference_weights(source, self.masked.matrices))
+            return Anchored(part, reference_weights(source, self.masked.matrices), own)
         return Guidance(part)
 
     def _teacher(self) -> Teacher:

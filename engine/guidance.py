@@ -211,11 +211,23 @@ class Distilled(Guidance):
 
 
 class Anchored(Guidance):
-    """Pulls weights towards reference weights, by closed-form gradients (AlignReg, M§4.1)."""
+    """Pulls weights towards reference weights, by closed-form gradients (AlignReg, M§4.1).
 
-    def __init__(self, part: Part, reference_OI: Mapping[str, Tensor]) -> None:
+    `own`: the reference is a dense model that this run alone has, which a checkpoint therefore holds.
+    """
+
+    def __init__(self, part: Part, reference_OI: Mapping[str, Tensor], own: bool = False) -> None:
         super().__init__(part)
-        self.reference = reference_OI
+        self.reference, self.own = reference_OI, own
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The reference, where no other run has it."""
+        return {f"reference/{name}": value for name, value in self.reference.items()} if self.own else {}
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Restore what `tensors` gave."""
+        if tensors:
+            self.reference = {name.partition("/")[2]: value for name, value in tensors.items()}
 
     def add_gradients(self, matrices: list[Matrix], factors_OI: Callable[[], Mapping[str, Tensor]]) -> dict[str, float]:
         """Add λ∇R; log R and `λ‖∇R‖/‖∇task‖`."""
@@ -228,8 +240,9 @@ class Anchored(Guidance):
         grads = {matrix.name: matrix.orient(matrix.module.weight.grad) for matrix in matrices}
         task_norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(grads.values()))))
         shape = {name: self.part.parameters[name] for name in self.row.options["shape"]}
-        value, norm = alignreg_step(self.part.name, self.reference, weights, factors_OI(), grads, strength, **shape)
-        return {"penalty": float(value), "penalty_ratio": strength * float(norm) / max(float(task_norm), 1e-30)}
+        found = alignreg_step(self.part.name, self.reference, weights, factors_OI(), grads, strength, **shape)
+        value, norm, task = torch.stack([number.double() for number in (*found, task_norm)]).tolist()
+        return {"penalty": value, "penalty_ratio": strength * norm / max(task, 1e-30)}
 
 
 class SelfRegularised(Guidance):

@@ -243,7 +243,9 @@ def _gradients(
     accumulate: int,
 ) -> dict[str, float]:
     """Backward through the task loss and an output-space objective, over `accumulate` micro-batches."""
-    facts: dict[str, float] = {}
+    import torch
+
+    sums: dict[str, Tensor] = {}
     for part in np.array_split(rows, min(accumulate, len(rows))):
         batch = train.batch(part, handle.device)
         with states(model, last_only=True) as collected, handle.autocast():
@@ -253,8 +255,10 @@ def _gradients(
         share = len(part) / len(rows)
         handle.backward(loss * share)
         for name, value in {"loss": loss, "task_loss": task_loss, **logged}.items():
-            facts[name] = facts.get(name, 0.0) + float(value.detach() if hasattr(value, "detach") else value) * share
-    return facts
+            found = torch.as_tensor(value, device=loss.device).detach().double() * share
+            sums[name] = sums[name] + found if name in sums else found
+    # Read back at once: a look at every single value would wait for the accelerator each time.
+    return dict(zip(sums, torch.stack(list(sums.values())).tolist(), strict=True))
 
 
 def learning_cost(

@@ -187,6 +187,50 @@ def test_an_objective_before_the_mask_has_a_dense_stage_of_its_own(finished: dic
     assert cycles == {0, 1, 2}
 
 
+def test_it_aligns_with_its_own_dense_model_also_after_a_resume(
+    finished: dict[str, Run], study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from engine import arms, guidance
+    from tests.test_runner import _stop_after
+
+    own: dict[str, torch.Tensor] = {}
+    fine_tune, add = arms._fine_tune, guidance.Anchored.add_gradients
+    used: list[dict[str, torch.Tensor]] = []
+
+    def remembering(arm, progress) -> None:  # type: ignore[no-untyped-def]
+        fine_tune(arm, progress)
+        own.update(guidance.reference_weights(arm.model, arm.masked.matrices))
+
+    def seeing(self, *arguments):  # type: ignore[no-untyped-def]
+        if own:
+            used.append(self.reference)
+        return add(self, *arguments)
+
+    monkeypatch.setattr(arms, "_fine_tune", remembering)
+    monkeypatch.setattr(guidance.Anchored, "add_gradients", seeing)
+    study = config.load(study_file)
+    method = next(method for method, _ in plans(study) if method.label == "alignreg-before")
+    study = study.model_copy(
+        update={"method": [method], "train": study.train.model_copy(update={"checkpoint_minutes": 1e-9})}
+    )
+    store = tmp_path / "store"
+    shutil.copytree(finished["dense-s0"].path, store / "tiny" / "dense-s0")
+    bench = Workbench.open(study)
+    job = next(job for job in runner.jobs(study, store) if job.run.method == "alignreg-before")
+    with monkeypatch.context() as patched:
+        _stop_after(patched, 45)
+        with pytest.raises(runner.Cancelled):
+            runner.execute(job, bench)
+    before = len(used)
+    assert before and runner.execute(job, bench) == "done" and len(used) > before
+    assert all(torch.equal(seen[name], value) for seen in used for name, value in own.items())
+    for mine, whole in zip(job.run.levels(), finished["alignreg-before-s0"].levels(), strict=True):
+        ours, theirs = mine.arrays("weights"), whole.arrays("weights")
+        assert all(np.array_equal(ours[key], theirs[key]) for key in theirs), mine.path.name
+
+
 @pytest.mark.parametrize(
     "name",
     ["gradual", "movement", "pins", "soft_movement", "l0", "cap_m", "magnitude-cap", "magnitude-own-teacher", "sds"],
@@ -340,3 +384,32 @@ def test_held_out_examples_never_train_and_candidates_are_as_sparse_as_the_cycle
     for level in np.round(np.arange(0.01, 1.0, 0.01), 2).tolist():
         one.cycle_begins(100, level, lambda done, level=level: cubic(done, 100, 0.0, level, 0.1, 0.3))
         assert max(one.refreshes) == 70 and len(one.refreshes) == 10 and 0 not in one.refreshes, level
+
+
+def test_snapshots_are_bounded_in_order_and_not_taken_when_nothing_follows(tiny_study) -> None:
+    from contextlib import nullcontext
+
+    import torch
+
+    from engine import guidance
+    from engine.objectives import OBJECTIVES
+    from engine.plan import Part
+
+    bench = Workbench.open(config.load(tiny_study()))
+    part = Part("cap", {**OBJECTIVES["cap"].defaults(), "most_snapshots": 2})
+    model = bench.pretrained(0)
+    classes = bench.train_classes()
+    shared = (part, model, bench.train, bench.data.type, bench.handle)
+    one = guidance.Contrasted(*shared, teacher=None, banks={}, labels=classes, iterative=False)  # type: ignore[arg-type]
+    one.cycle_begins(4, 0.5, lambda done: 0.5)
+    last = []
+    for done in range(1, 5):
+        one.step_done(done, nullcontext)
+        torch.nn.init.normal_(next(model.base_model.encoder.parameters()))
+        last.append(guidance.item_bank(*shared[1:]))
+        one.epoch_done(nullcontext)
+    assert one.snapshots is not None
+    assert torch.equal(one.snapshots, torch.stack(last[1:3], 1))
+    other = guidance.Contrasted(*shared, teacher=None, banks={}, labels=classes, iterative=False)  # type: ignore[arg-type]
+    other.load(one.tensors())
+    assert torch.equal(other.snapshots, one.snapshots)
