@@ -347,6 +347,10 @@ def _path_problems(plan: Plan) -> list[str]:
         )
     if schedule.options.get("lifts") and (plan.path != "iterative" or "training" in criterion.needs):
         problems.append(f"path: must be iterative with the schedule {plan.schedule.name}; got {plan.path!r}")
+    if plan.rewind and (plan.path != "independent" or schedule.options.get("lifts")):
+        problems.append(
+            f"path: must be independent for {plan.recipe}, which goes back to its starting weights at every level; got {plan.path!r}"
+        )
     ramp = plan.schedule.parameters
     problems += _start_problems(plan)
     if plan.floors and "training" not in criterion.needs and ("renewals" in ramp or ramp.get("initial")):

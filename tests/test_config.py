@@ -143,6 +143,10 @@ objective = { strenght = 1 }
             'recipe = "l0"\nlevels = [0.5]\nstrength = [1.0]',
             "method[0].levels: must be left out for l0, whose axis is strength",
         ),
+        (
+            'recipe = "super_ticket"\nlevels = [0.5]\npath = "iterative"',
+            "method[0].path: must be independent for super_ticket",
+        ),
         ('recipe = "l0"', "method[0].strength: must have at least one level, such as [1.0, 4.0]"),
         ('recipe = "soft_movement"\nstrength = [2.0, 1.0]', "method[0].strength: must be ascending"),
         ('recipe = "small"\nsizes = [0.1, 0.5]', "method[0].sizes: must be descending"),
