@@ -20,7 +20,9 @@ PROBE_WORDS = 1000  # words per language whose states are kept
 
 def as_list(cell: Any) -> tuple[str, ...]:
     """A cell of words or tags: a list from JSONL, Parquet or CoNLL as it is, text cut at spaces."""
-    return tuple(cell.split()) if isinstance(cell, str) else tuple(str(part) for part in cell)
+    if isinstance(cell, str):
+        return tuple(part for part in cell.split(" ") if part)  # other spaces may stand inside a word
+    return tuple(str(part) for part in cell)
 
 
 def prepare_words(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[str]]:
