@@ -223,7 +223,7 @@ def test_repeated_ids_of_train_are_replaced_and_said(tmp_path: Path) -> None:
 def test_only_plain_spaces_part_words() -> None:
     from engine.tasks.words import as_list
 
-    assert as_list("明天　早上  七点\u00a0钟 x") == ("明天　早上", "七点\u00a0钟", "x")
+    assert as_list("明天　早上  七点\u00a0钟 x") == ("明天　早上", "", "七点\u00a0钟", "x")
 
 
 def test_groups_are_never_split(tmp_path: Path) -> None:

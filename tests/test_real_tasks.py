@@ -167,9 +167,9 @@ train = "{data}/devset.csv"
 test = "{data}/testset_w_refs.csv"
 columns = {{ text = "mr", references = "ref" }}
 max_length = 160
-limits = {{ train = 240, validation = 8, test = 10 }}""",
+limits = {{ train = 480, validation = 8, test = 10 }}""",
         str(folder),
-        epochs=2,
+        epochs=8,
         rate=5e-3,
     )
     references = [list(one) for one in details["references"]]
