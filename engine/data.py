@@ -216,7 +216,12 @@ def _load_split(reader: _Reader, split: str, language: str) -> pd.DataFrame | No
             ]
             where = str(files[0]) if len(files) == 1 else where
             frame = parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
-        frame, problems = kind.prepare(_number(frame, task, language), split, where)
+        frame = _number(frame, task, language)
+        if split in ("train", "validation") and (twice := int(frame["id"].duplicated().sum())):
+            # Only test items are matched by id: here a repeated one is no mistake that anything depends on.
+            reader.notes.append(f"{split} {language}: {twice} ids repeat others; rows are numbered instead")
+            frame = _number(frame.assign(id=NO_ID), task, language)
+        frame, problems = kind.prepare(frame, split, where)
         if problems:
             raise ConfigError(problems)
         return frame

@@ -210,6 +210,22 @@ def test_an_intent_that_train_lacks_is_refused(tmp_path: Path) -> None:
         data.load_task(study(tmp_path, "joint", 'train = "train.tsv"\ntest = "test.{language}.tsv"'))
 
 
+def test_repeated_ids_of_train_are_replaced_and_said(tmp_path: Path) -> None:
+    rows = "".join(f"{n // 2}\tsentence {n}\t{'ab'[n % 2]}\n" for n in range(20))
+    write(tmp_path, "train.tsv", "id\ttext\tlabel\n" + rows)
+    for code in ("en", "de"):
+        write(tmp_path, f"test.{code}.tsv", "id\ttext\tlabel\n" + "".join(f"{n}\tx {n}\ta\n" for n in range(5)))
+    found = data.load_task(study(tmp_path, "sequence", 'train = "train.tsv"\ntest = "test.{language}.tsv"'))
+    assert "train en: 10 ids repeat others; rows are numbered instead" in found.notes
+    assert found.frames["train", "en"]["id"].is_unique
+
+
+def test_only_plain_spaces_part_words() -> None:
+    from engine.tasks.words import as_list
+
+    assert as_list("明天　早上  七点\u00a0钟 x") == ("明天　早上", "", "七点\u00a0钟", "x")
+
+
 def test_groups_are_never_split(tmp_path: Path) -> None:
     lines = [f"query {n // 5}\tdocument {n}\t{n % 3}" for n in range(200)]
     for name in ("train.tsv", "test.en.tsv", "test.de.tsv"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 
@@ -26,8 +27,8 @@ name = "{model}"
 name = "custom"
 {task}
 [train]
-epochs = 1
-learning_rate = 5e-4
+epochs = {epochs}
+learning_rate = {rate}
 evaluations = 1
 [probe]
 examples = 12
@@ -40,10 +41,12 @@ levels = [0.8]
 """
 
 
-def scores(tmp_path: Path, task: str, model: str = "bundled") -> tuple[dict[tuple[str, str], float], pd.DataFrame]:
+def scores(
+    tmp_path: Path, task: str, model: str = "bundled", epochs: int = 1, rate: float = 5e-4
+) -> tuple[dict[tuple[str, str], float], pd.DataFrame]:
     """Run a study; returns ({(metric, language): value} of the pruned model, its details)."""
     path = tmp_path / "study.toml"
-    path.write_text(STUDY.format(task=task, model=model))
+    path.write_text(STUDY.format(task=task, model=model, epochs=epochs, rate=rate))
     done = run("engine", "run", str(path), "--store", str(tmp_path / "store"))
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "store" / "real" / "measures").is_dir()
@@ -104,11 +107,14 @@ def test_questions_from_another_set_in_twelve_languages(tmp_path: Path) -> None:
     source, train = shared("xquad"), shared("tydiqa_goldp")
     languages = ["en", "ar", "zh", "th"]
     for code in languages:
-        contexts = {
-            row["context_id"]: row["context"]
-            for row in map(json.loads, (source / f"{code}.contexts.jsonl").open(encoding="utf-8"))
-        }
-        rows = [json.loads(line) for line in (source / f"{code}.questions.jsonl").open(encoding="utf-8")]
+        found_contexts, rows = (
+            [
+                json.loads(line)
+                for line in (source / f"{code}.{part}.jsonl").read_text(encoding="utf-8").strip().split("\n")
+            ]
+            for part in ("contexts", "questions")
+        )
+        contexts = {row["context_id"]: row["context"] for row in found_contexts}
         lines = [json.dumps({**row, "context": contexts[row["context_id"]]}, ensure_ascii=False) for row in rows]
         (tmp_path / f"test.{code}.jsonl").write_text("\n".join(lines), encoding="utf-8")
     found, details = scores(
@@ -141,7 +147,7 @@ def test_descriptions_of_restaurants(tmp_path: Path) -> None:
     from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
     data = shared("e2e_nlg")
-    texts = [row["ref"] for row in csv.DictReader((data / "devset.csv").open(encoding="utf-8"))]
+    texts = [row["ref"] for row in csv.DictReader(io.StringIO((data / "devset.csv").read_text(encoding="utf-8")))]
     tokenizer = ByteLevelBPETokenizer()
     tokenizer.train_from_iterator(texts, vocab_size=600, special_tokens=["<|endoftext|>"], show_progress=False)
     folder = tmp_path / "gpt2"
@@ -161,11 +167,13 @@ train = "{data}/devset.csv"
 test = "{data}/testset_w_refs.csv"
 columns = {{ text = "mr", references = "ref" }}
 max_length = 160
-limits = {{ train = 400, test = 20 }}""",
+limits = {{ train = 480, validation = 8, test = 10 }}""",
         str(folder),
+        epochs=8,
+        rate=5e-3,
     )
     references = [list(one) for one in details["references"]]
-    assert len(details) == 20 and max(map(len, references)) > 1
+    assert len(details) == 10 and max(map(len, references)) > 1
     streams = [[one[n] if n < len(one) else None for one in references] for n in range(max(map(len, references)))]
     outputs = details["predicted"].tolist()
     assert 100 * found["bleu", "en"] == pytest.approx(sacrebleu.corpus_bleu(outputs, streams).score)
@@ -194,7 +202,7 @@ def test_intents_and_slots_in_dialects(tmp_path: Path) -> None:
     from seqeval.metrics import f1_score
 
     data = shared("xsid")
-    languages = ["en", "da", "de", "de-ba", "gsw", "ja", "nap", "zh"]
+    languages = ["en", "da", "de", "gsw", "ja", "nap", "zh"]
     found, details = scores(
         tmp_path,
         f"""type = "joint"

@@ -96,7 +96,9 @@ class Questions(TaskType):
                 "tokenizer: must be a fast one for qa (it gives the places of tokens in the text); got a slow one"
             )
         questions = _cut(tokenizer, list(frame["question"]), max_length // 2)
-        longest = max((len(ids) for ids in tokenizer(questions, add_special_tokens=False)["input_ids"]), default=0)
+        longest = max(
+            (len(ids) for ids in tokenizer(questions, add_special_tokens=False, verbose=False)["input_ids"]), default=0
+        )
         room = max_length - longest - tokenizer.num_special_tokens_to_add(pair=True)
         found = tokenizer(
             questions, list(frame["context"]), truncation="only_second", max_length=max_length,
@@ -210,12 +212,18 @@ def _answers(cell: Any, start: Any) -> tuple[tuple[str, ...], int]:
 
 
 def _cut(tokenizer: Any, questions: list[str], most: int) -> list[str]:
-    """Questions cut to `most` tokens, by the offsets of their tokens."""
-    found = tokenizer(questions, add_special_tokens=False, return_offsets_mapping=True, verbose=False)["offset_mapping"]
-    return [
-        text if len(offsets) <= most else text[: offsets[most - 1][1]]
-        for text, offsets in zip(questions, found, strict=True)
-    ]
+    """Questions cut until they have at most `most` tokens: a part of a text need not be spelled by a part of its tokens."""
+    found = list(questions)
+    long = list(range(len(found)))
+    while long:
+        ids = tokenizer([found[item] for item in long], add_special_tokens=False, verbose=False)["input_ids"]
+        sizes = {
+            item: len(one) for item, one in zip(long, ids, strict=True) if len(one) > most and len(found[item]) > 1
+        }
+        for item, size in sizes.items():
+            found[item] = found[item][: max(1, min(len(found[item]) - 1, len(found[item]) * most // size))]
+        long = list(sizes)
+    return found
 
 
 def _target(start: int, answers: tuple[str, ...], offsets: list[tuple[int, int]], inside: list[int]) -> tuple[int, int]:

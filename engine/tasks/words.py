@@ -19,8 +19,11 @@ PROBE_WORDS = 1000  # words per language whose states are kept
 
 
 def as_list(cell: Any) -> tuple[str, ...]:
-    """A cell of words or tags: a list from JSONL, Parquet or CoNLL as it is, text cut at spaces."""
-    return tuple(cell.split()) if isinstance(cell, str) else tuple(str(part) for part in cell)
+    """A cell of words or tags: a list from JSONL, Parquet or CoNLL as it is, text cut at every plain space.
+
+    Other spaces may stand inside a word, and two spaces have an empty word between them (xSID has such, with a tag).
+    """
+    return tuple(cell.split(" ")) if isinstance(cell, str) else tuple(str(part) for part in cell)
 
 
 def prepare_words(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[str]]:
