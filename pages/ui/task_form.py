@@ -22,7 +22,7 @@ OWN = ("type", *FILE_KEYS, "format", *HUB_KEYS, "columns", "parallel")
 def edit(values: Mapping[str, Any], key: str) -> dict[str, Any]:
     """Draw the section; returns it without keys that stand on their default."""
     rows = loading.table("tasks")
-    names = [*rows, CUSTOM]
+    names = [CUSTOM, *rows]  # first, because the list of tasks is long
     now = values.get("name", "bundled-intent")
     labels = {name: row.title for name, row in rows.items()} | {CUSTOM: "Your own data"}
     chosen = st.selectbox(
