@@ -11,13 +11,20 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pages.ui import loading, show
+from pages.ui import loading, navigation, show
 
+# Colour and word: nobody has to tell green from red.
 MARKS = {
-    "holds": "✅ holds",
-    "does not hold": "❌ does not hold",
-    "undecided": "❔ undecided",
-    "not tested": "– not tested",
+    "holds": ":green-badge[holds]",
+    "does not hold": ":red-badge[does not hold]",
+    "undecided": ":gray-badge[undecided]",
+    "not tested": ":gray-badge[not tested]",
+}
+PLURAL = {
+    "holds": "hold",
+    "does not hold": "do not hold",
+    "undecided": "are undecided",
+    "not tested": "were not tested",
 }
 STUDY = "bundled-claims"
 
@@ -34,8 +41,8 @@ def board() -> None:
         )
         return
     counts = Counter(row["verdict"] for row in found["rows"])
-    said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in MARKS if counts[verdict])
-    st.markdown(f"Of {len(found['rows'])} directions: {said}.")
+    said = ", ".join(f"{counts[verdict]} {SAID[verdict][counts[verdict] > 1]}" for verdict in MARKS if counts[verdict])
+    st.markdown(f"Of {len(found['rows'])} directions {said}.")
     papers = list(dict.fromkeys(row["paper"] for row in found["rows"]))
     for tab, paper in zip(st.tabs([paper.partition(" (")[0] for paper in papers]), papers, strict=True):
         with tab:
@@ -57,29 +64,23 @@ def _table(rows: list[dict[str, Any]]) -> None:
     table = pd.DataFrame(
         [
             {
-                "verdict": MARKS[row["verdict"]],
-                "direction": row["what"],
-                "effect (95% interval)": row["text"],
-                "compared with": row["control"],
-                "open": _target(row, study),
+                "Direction": show.escape(row["what"]),
+                "Verdict": MARKS[row["verdict"]],
+                "Effect (95%)": show.escape(row["text"]),
+                "Compared with": show.escape(row["control"]),
+                "Shown on": _link(row, study),
             }
             for row in rows
         ]
     )
-    st.dataframe(
-        table,
-        hide_index=True,
-        column_config={
-            "verdict": st.column_config.TextColumn(width="small"),
-            "direction": st.column_config.TextColumn(width="large"),
-            "open": st.column_config.LinkColumn("shown on", display_text=r"^([a-z]+)"),
-        },
-    )
+    st.table(table.set_index("Direction"), border="horizontal")
     if not study:
         st.caption(
             "The runs behind it are not in this store: `make claims` makes them, and the links then open their views."
         )
 
 
-def _target(row: dict[str, Any], study: str) -> str:
-    return f"{row['view']}?study={study}&method={row['arm']}&level={row['level']}" if study else row["view"]
+def _link(row: dict[str, Any], study: str) -> str:
+    """The page that shows the row: its own arm and level where the runs are in the store."""
+    query = f"?study={study}&method={row['arm']}&level={row['level']:g}" if study else ""
+    return f"[{navigation.place(row['view']).title}]({row['view']}{query})"
