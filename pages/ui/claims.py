@@ -20,11 +20,11 @@ MARKS = {
     "undecided": ":gray-badge[undecided]",
     "not tested": ":gray-badge[not tested]",
 }
-PLURAL = {
-    "holds": "hold",
-    "does not hold": "do not hold",
-    "undecided": "are undecided",
-    "not tested": "were not tested",
+SAID = {  # of one, of several
+    "holds": ("holds", "hold"),
+    "does not hold": ("does not hold", "do not hold"),
+    "undecided": ("is undecided", "are undecided"),
+    "not tested": ("was not tested", "were not tested"),
 }
 STUDY = "bundled-claims"
 
