@@ -27,11 +27,15 @@ demo: install
 app: install
 	PRUNOSCOPE_STORE=$(STORE) $(BIN)/python -m streamlit run app.py
 
+# Three workers on two cores: those that drive a browser mostly wait. One thread each, or they wait for one another.
+WORKERS ?= 3
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+
 test: $(VENV)/.developing chromium
-	$(BIN)/python -m pytest -q -m "not long" tests
+	$(PYTEST) -m "not long" tests
 
 test-long: $(VENV)/.developing chromium
-	$(BIN)/python -m pytest -q -m long tests
+	$(PYTEST) -m long tests
 
 # Browser tests drive Debian's Chromium. Without the right to install it they skip (and fail under CI).
 chromium:
