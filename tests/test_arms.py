@@ -289,7 +289,7 @@ def test_a_window_longer_than_the_training_is_refused_before_anything_is_compute
         Workbench.open(study).verify([plan for _, plan in plans(study)])
 
 
-def test_divergences_are_refused_where_there_are_no_classes() -> None:
+def test_an_entropy_is_refused_where_there_are_no_classes() -> None:
     text = """
 [study]
 name = "x"
@@ -301,6 +301,9 @@ languages = ["en"]
 train = "a.tsv"
 test = "b.tsv"
 [[method]]
+recipe = "pins"
+levels = [0.5]
+[[method]]
 recipe = "sdp_kld"
 levels = [0.5]
 """
@@ -310,6 +313,7 @@ levels = [0.5]
         "method[0].objective.name: must be one of none," in line and "regression task" in line
         for line in caught.value.problems
     )
+    assert not any("method[1].objective" in line for line in caught.value.problems)  # distilled by its squared error
 
 
 def test_a_schedule_may_begin_above_0_and_floors_hold_in_proportion_on_the_way(tiny_study, tmp_path: Path) -> None:

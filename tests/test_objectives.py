@@ -556,7 +556,7 @@ def test_a_single_output_is_distilled_by_its_squared_error() -> None:
     expected = float(((student.detach() - teacher) ** 2).mean())
     assert float(logged["divergence"]) == pytest.approx(expected)
     assert float(loss.detach()) == pytest.approx(0.75 * 2 + 0.25 * expected)
-    assert torch.equal(objectives.distillation(S, T, 2.0), objectives.distillation_kl(S, T, 2.0))
+    assert torch.equal(objectives.soft_target_loss(S, T, 2.0), objectives.distillation_kl(S, T, 2.0))
 
 
 def test_sdp_totals():

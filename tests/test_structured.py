@@ -396,7 +396,9 @@ def test_padding_and_batches_change_nothing(case: str, encoded: Encoded, monkeyp
     alone = scores_of("taylor_structured", model, encoded, [1])
     longer = Encoded([encoded.tokens[1], encoded.tokens[2]], encoded.targets[[1, 2]], pad=1)
     monkeypatch.setattr(
-        SEQUENCE.__class__, "loss", lambda self, out, y: torch.nn.functional.cross_entropy(out[:1], y[:1])
+        SEQUENCE.__class__,
+        "loss",
+        lambda self, out, batch: torch.nn.functional.cross_entropy(out[:1], batch["targets"][:1]),
     )
     padded = scores_of("taylor_structured", model, longer, [0, 1])
     for key, values in padded.items():

@@ -27,10 +27,10 @@ from engine.objectives.outputs import (
     contrastive,
     cross_correlation,
     cross_correlation_parts,
-    distillation,
     distillation_kl,
     self_regularised,
     self_regularised_loss,
+    soft_target_loss,
     state_cosine,
     state_mse,
 )
@@ -52,11 +52,11 @@ __all__ = [
     "contrastive",
     "cross_correlation",
     "cross_correlation_parts",
-    "distillation",
     "distillation_kl",
     "l2_sp",
     "self_regularised",
     "self_regularised_loss",
+    "soft_target_loss",
     "state_cosine",
     "state_mse",
 ]
@@ -103,7 +103,7 @@ def sdp_kld(
     temperature: float = 2.0,
 ) -> Output:
     """`(1−α)·CE + α·τ²·KL(teacher ‖ student)` (M§4.2); regression is distilled by its squared error (M§4)."""
-    divergence = distillation(student_logits, teacher_logits, temperature)
+    divergence = soft_target_loss(student_logits, teacher_logits, temperature)
     return (1 - alpha) * task_loss + alpha * divergence, {"divergence": divergence.detach()}
 
 
@@ -238,7 +238,6 @@ OBJECTIVES: Registry[Entry] = Registry(
             ),
             formula=r"(1 - \alpha)\,\mathrm{CE} + \alpha \tau^2\,\mathrm{KL}(\mathrm{teacher} \,\|\, \mathrm{student})",
             chosen="α = 0.5, τ = 2",
-            options={"divergence": True},
         ),
         Entry(
             name="sdp_mse",
@@ -312,7 +311,7 @@ OBJECTIVES: Registry[Entry] = Registry(
             ),
             formula=r"w_{ce}\,\mathrm{CE} + w_{kd} T^2\,\mathrm{KL} + \sum_{\mathrm{PrC, SnC, FiC}} (w_u L_u + w_s L_s)",
             chosen="w_u = 0.1, w_s = 0.01, because the released code divides twice; at most 4 snapshots",
-            options={"batch_coupled": True, "divergence": True},
+            options={"batch_coupled": True},
         ),
     ),
 )

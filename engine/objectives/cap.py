@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from engine.criteria.arguments import dimensions, number, shaped
-from engine.objectives.outputs import contrast, distillation_kl
+from engine.objectives.outputs import contrast, soft_target_loss
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,12 +67,12 @@ def cap(
     temperature_kd: float = 2.0,
     **_: Any,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """`w_ce·CE + w_kd·T²·KL + Σ_banks (w_u·L_u + w_s·L_s)` (M§4.4).
+    """`w_ce·CE + w_kd·T²·KL + Σ_banks (w_u·L_u + w_s·L_s)` (M§4.4); a regression is distilled by its squared error (M§4).
 
     `banks`: name → N×s×D, those of the modules that are switched on and have something to contrast with; `others`:
     name → random other examples. The remaining parameters of the row steer what fills the banks.
     """
-    divergence = distillation_kl(student_logits, teacher_logits, temperature_kd)
+    divergence = soft_target_loss(student_logits, teacher_logits, temperature_kd)
     total = task * task_loss + distillation * divergence
     logged = {"divergence": divergence.detach()}
     for name, bank in banks.items():

@@ -178,7 +178,7 @@ def distillation_kl(student_logits: Tensor, teacher_logits: Tensor, temperature:
     return _divergence(_wide(student_logits), _wide(teacher_logits.detach()), temperature).mean()
 
 
-def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+def soft_target_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """`distillation_kl` over classes; of a single output (regression) the mean squared error, which has no temperature (M§4)."""
     if student.shape[-1] > 1:
         return distillation_kl(student, teacher, temperature)

@@ -142,7 +142,7 @@ SUITES = (
         BERT,
         LARGE | {"batch_size": 32, "learning_rate": 2e-5},
         SDP_METHODS,
-        _without(GLUE, stsb=("sdp_kld", "distill")),
+        GLUE,
     ),
     Suite(
         "sdp-xglue",
