@@ -477,7 +477,19 @@ def test_drafts_stay_in_their_folder(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for name in ("../mine", "a/b", "", ".hidden", "a" * 61):
         with pytest.raises(ValueError, match=r"study\.name: must match"):
             drafts.save(name, drafts.STARTER)
-    assert drafts.starts() == ["new", "draft:mine"] and record.studies(tmp_path) == []
+    papers = [start for start in drafts.starts() if start.startswith("paper:")]
+    assert drafts.starts() == ["new", "draft:mine", *papers] and record.studies(tmp_path) == []
+
+
+def test_a_new_study_may_start_from_a_papers_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRUNOSCOPE_STORE", str(tmp_path))
+    papers = [start for start in drafts.starts() if start.startswith("paper:")]
+    assert (
+        "paper:alignreg-xnli" in papers and drafts.label("paper:alignreg-xnli") == "a paper's experiment: alignreg-xnli"
+    )
+    assert all(drafts.name_of(drafts.read(start)) == start.partition(":")[2] for start in papers)
+    assert drafts.problems(drafts.read("paper:cap-sst2")) == []
+    assert drafts.read("paper:../../secret") == drafts.STARTER
 
 
 def test_log_tail_reads_the_end_of_a_long_file(tmp_path: Path) -> None:

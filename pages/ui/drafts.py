@@ -23,6 +23,7 @@ recipe = "magnitude"
 levels = [0.5, 0.9]
 """
 LONGEST = 60
+PAPERS = Path(__file__).parent.parent.parent / "engine" / "studies"  # the papers' own experiments
 
 
 def folder() -> Path:
@@ -44,15 +45,21 @@ def names() -> list[str]:
 
 
 def starts() -> list[str]:
-    """What a new study can start from: nothing, a draft, or a study of the store."""
+    """What a new study can start from: nothing, a draft, a study of the store, or one of the papers' experiments."""
     studies = [name for name in loading.studies() if (loading.store() / name / "study.toml").is_file()]
-    return ["new", *(f"draft:{name}" for name in names()), *(f"study:{name}" for name in studies)]
+    return [
+        "new",
+        *(f"draft:{name}" for name in names()),
+        *(f"study:{name}" for name in studies),
+        *(f"paper:{file.stem}" for file in sorted(PAPERS.glob("*.toml"))),
+    ]
 
 
 def label(start: str) -> str:
     """A start in words."""
     kind, _, name = start.partition(":")
-    return {"new": "an empty study", "draft": f"the draft {name}", "study": f"the study {name}"}.get(kind, start)
+    words = {"new": "an empty study", "draft": f"the draft {name}", "study": f"the study {name}"}
+    return {**words, "paper": f"a paper's experiment: {name}"}.get(kind, start)
 
 
 def read(start: str) -> str:
@@ -63,6 +70,8 @@ def read(start: str) -> str:
     if kind == "study":
         text = (loading.store() / name / "study.toml").read_text(encoding="utf-8")
         return text.replace(f'"{name}"', f'"{fresh(name)}"', 1)
+    if kind == "paper" and start in starts():
+        return (PAPERS / f"{name}.toml").read_text(encoding="utf-8")
     return STARTER.replace("my-study", fresh("my-study")) if "my-study" in loading.studies() else STARTER
 
 
