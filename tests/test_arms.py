@@ -417,3 +417,19 @@ def test_snapshots_are_bounded_in_order_and_not_taken_when_nothing_follows(tiny_
     other = guidance.Contrasted(*shared, teacher=None, banks={}, labels=classes, iterative=False)  # type: ignore[arg-type]
     other.load(one.tensors())
     assert torch.equal(other.snapshots, one.snapshots)
+
+
+def test_students_gates_and_heads_are_measured_like_every_arm(finished: dict[str, Run], tmp_path: Path) -> None:
+    from analysis import measures
+
+    store = finished["dense-s0"].path.parent.parent
+    shutil.copytree(store, tmp_path / "store")
+    for name in {path.name for path in (tmp_path / "store" / "tiny").iterdir()} - {
+        f"{arm}-s0" for arm in ("dense", "dense_continued", "small", "distill", "l0", "magnitude-heads")
+    }:
+        shutil.rmtree(tmp_path / "store" / "tiny" / name, ignore_errors=True)
+    wish = measures.Wish(only=("separability", "similarity", "crosslingual", "drift", "path", "degradation", "recovery"))
+    assert measures.measure(tmp_path / "store", "tiny", wish, 1, lambda _: None) == []
+    frame = measures.read_levels(tmp_path / "store", "tiny", "similarity", problems=[])
+    small = frame[(frame["method"] == "small") & (frame["level"] == "size-0.25")]
+    assert len(small) and small["layer"].max() < frame.loc[frame["method"] == "l0", "layer"].max() + 1

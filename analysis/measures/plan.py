@@ -164,6 +164,8 @@ class Study:
         reference = self.reference(this)
         if reference is None:
             raise RecordError(f"{self.name}/{run}: has no dense states to begin with")
+        if any("shape" in level.size() for level, _ in levels.values()):
+            raise RecordError(f"{self.name}/{run}: small models of their own have no path through sparsity")
         kept = {
             facts["sparsity"]: states.Snapshot.of(level)
             for level, facts in levels.values()
@@ -243,12 +245,13 @@ def _of_files(study: Study, level: Level, run: Run) -> Iterator[str]:
 
 
 def _paths(study: Study, wish: Wish, run: str, level: str) -> Iterator[paths.Request]:
-    """The path of a run is kept beside its highest level."""
+    """The path of a run is kept beside its highest level; small models of their own are no levels of one network."""
     this, _, levels = study.runs[run]
     kept = [name for name, (found, _) in levels.items() if found.has("activations.safetensors")]
+    small = any("shape" in found.size() for found, _ in levels.values())
     if wish.path:
         yield from [wish.path] if kept and level == kept[-1] else []
-    elif this.seed == study.first_seed() and kept and level == kept[-1]:
+    elif not small and this.seed == study.first_seed() and kept and level == kept[-1]:
         yield paths.Request()
 
 
