@@ -100,6 +100,14 @@ class Plan:
         return asdict(self)
 
 
+def usual_axis(recipe: str) -> str:
+    """What a recipe's values are where a study changes nothing: levels, strength or sizes."""
+    options = RECIPES[recipe].options
+    usual = options["criterion"]
+    criterion = CRITERIA.get(usual[0] if isinstance(usual, tuple) else usual)
+    return str(options.get("axis") or (criterion.options.get("axis") if criterion else None) or "levels")
+
+
 def resolve(method: MethodSection, key: str) -> tuple[Plan | None, list[str]]:
     """Turn a method of a study into a plan; problems are named under `key` (`method[0]`)."""
     options = RECIPES[method.recipe].options

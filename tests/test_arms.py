@@ -428,7 +428,9 @@ def test_students_gates_and_heads_are_measured_like_every_arm(finished: dict[str
         f"{arm}-s0" for arm in ("dense", "dense_continued", "small", "distill", "l0", "magnitude-heads")
     }:
         shutil.rmtree(tmp_path / "store" / "tiny" / name, ignore_errors=True)
-    wish = measures.Wish(only=("separability", "similarity", "crosslingual", "drift", "path", "degradation", "recovery"))
+    wish = measures.Wish(
+        only=("separability", "similarity", "crosslingual", "drift", "path", "degradation", "recovery")
+    )
     assert measures.measure(tmp_path / "store", "tiny", wish, 1, lambda _: None) == []
     frame = measures.read_levels(tmp_path / "store", "tiny", "similarity", problems=[])
     small = frame[(frame["method"] == "small") & (frame["level"] == "size-0.25")]

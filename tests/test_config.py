@@ -232,3 +232,14 @@ def test_the_schema_describes_every_key() -> None:
     for name, section in schema["$defs"].items():
         for key, value in section.get("properties", {}).items():
             assert value.get("description") or key in ("start", "path"), (name, key)
+
+
+def test_the_form_asks_for_the_axis_that_a_recipe_takes() -> None:
+    from engine.plan import usual_axis
+
+    found = {
+        name: usual_axis(name)
+        for name in ("magnitude", "cap_f", "cap_soft", "soft_movement", "l0", "small", "distill", "dense")
+    }
+    assert found == {"magnitude": "levels", "cap_f": "levels", "cap_soft": "strength", "soft_movement": "strength", "l0": "strength",
+                     "small": "sizes", "distill": "sizes", "dense": "levels"}  # fmt: skip

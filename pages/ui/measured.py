@@ -80,11 +80,25 @@ def sparsity_note(study: str, method: str, level: float) -> None:
     if rows.empty:
         return
     row = rows.iloc[0]
-    st.caption(
-        f"{controls.percent(level)} of the {row['prunable_parameters']:,} prunable weights (measured: {row['sparsity_prunable']:.2%}) is "
-        f"{row['sparsity_encoder']:.1%} of the encoder and {row['sparsity_model']:.1%} of the whole model with its {row['parameters']:,} parameters. "
-        "Zeros alone neither shrink a dense file nor speed up a dense kernel."
+    # A small student has fewer weights than the dense model, which the fractions are of.
+    prunable, whole = (
+        _dense_count(row, *names)
+        for names in (("prunable_parameters", "sparsity_prunable"), ("parameters", "sparsity_model"))
     )
+    last = (
+        "It is a small dense model: the rest was cut away, not set to zero."
+        if isinstance(row.get("shape"), dict)
+        else "Zeros alone neither shrink a dense file nor speed up a dense kernel."
+    )
+    st.caption(
+        f"{controls.percent(level)} of the {prunable:,} prunable weights (measured: {row['sparsity_prunable']:.2%}) is "
+        f"{row['sparsity_encoder']:.1%} of the encoder and {row['sparsity_model']:.1%} of the whole model with its {whole:,} parameters. {last}"
+    )
+
+
+def _dense_count(row: pd.Series, count: str, sparsity: str) -> int:
+    """How many the dense model has, of what a student has `count` left."""
+    return round(row[count] / (1 - row[sparsity])) if isinstance(row.get("shape"), dict) else int(row[count])
 
 
 def methods_of(facts: loading.Facts) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import streamlit as st
 
+from engine.plan import usual_axis
 from pages.ui import form, loading, navigation, show
 
 FAMILIES = {
@@ -56,7 +57,7 @@ def recipe_label(name: str) -> str:
 
 def axis(row: Any) -> str:
     """The key of a method that holds this recipe's values: levels, strength or sizes."""
-    return str(row.options.get("axis", "levels"))
+    return usual_axis(row.name)
 
 
 def edit(methods: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
