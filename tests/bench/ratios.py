@@ -140,8 +140,12 @@ def steps() -> Iterator[Row]:
     state = pins.function(**pins.defaults())
     shared = (model, encoded, kind, handle)
     own = guidance.SelfRegularised(part("self_regularised"), *shared, np.arange(32), lambda rows: 0.0, True)
-    own.logits = teacher.logits
-    cap = guidance.Contrasted(part("cap"), *shared, teacher=teacher, pretrained=lambda: teacher, iterative=True)
+    own.teacher = teacher
+    many = 4096 + len(rows)  # as many others as the contrast asks for
+    banks = {name: torch.randn(many, model.config.hidden_size).half() for name in ("pretrained", "finetuned")}
+    cap = guidance.Contrasted(
+        part("cap"), model, range(many), kind, handle, teacher, banks, np.arange(many) % 16, iterative=True
+    )  # fmt: skip
     cases = (
         ("none", nothing, Pruning(masked), 1.03),
         ("alignreg_cosine", guidance.Anchored(part("alignreg_cosine"), reference), Pruning(masked), 1.05),
@@ -213,6 +217,9 @@ def main() -> None:
         table.add_column(column)
     for measure in (start, alignment, compaction, selection, steps):
         for row in measure():
+            print(
+                f"{row.work}: {row.value:.4f} {row.unit}", flush=True
+            )  # a run that is cut short has said what it knew
             table.add_row(row.work, row.against, f"{row.value:.4f} {row.unit}", f"{row.budget:.4f} {row.unit}")
     Console().print(table)
 
