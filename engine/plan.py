@@ -23,7 +23,7 @@ from engine.schedule import SCHEDULES
 
 PATTERN = re.compile(r"([1-9]\d*):([1-9]\d*)")
 STRUCTURED = ("structured", "heads", "neurons")
-AXES = {"levels": "levels", "strength": "strength", "sizes": "sizes"}
+AXES = ("levels", "strength", "sizes")
 
 
 @dataclass(frozen=True)
