@@ -36,11 +36,11 @@ def meaning(sections: dict[str, Any], base: Path) -> list[str]:
             line.replace("model.name", f"method[{index}].checkpoint").replace(
                 "bundled, a hub id or a folder", "a folder"
             )
-            for index, method in enumerate(sections.get("method", ()))
+            for index, method in _well_formed(sections)
             if method.checkpoint is not None
             for line in _model_problems(method.checkpoint, base)
         ]
-        if any(method.checkpoint for method in sections.get("method", ())) and sections["model"].head == "new":
+        if any(method.checkpoint for _, method in _well_formed(sections)) and sections["model"].head == "new":
             problems.append(
                 "model.head: must be 'keep' with a method that has a checkpoint, whose head is its own; got 'new'"
             )
@@ -53,8 +53,7 @@ def meaning(sections: dict[str, Any], base: Path) -> list[str]:
         and sections["model"].head == "new"
     ):
         problems.append("train.epochs: must be at least 1 with model.head = 'new', whose head is untrained; got 0")
-    if "method" in sections:
-        problems += _method_problems(sections["method"], sections, base)
+    problems += _method_problems(sections, base)
     return problems
 
 
@@ -229,10 +228,16 @@ def _model_problems(name: str, base: Path) -> list[str]:
     return []
 
 
-def _method_problems(methods: list[MethodSection], sections: dict[str, Any], base: Path) -> list[str]:
+def _well_formed(sections: dict[str, Any]) -> list[tuple[int, MethodSection]]:
+    """The methods whose shape was right, with their numbers in the file."""
+    return [(index, method) for index, method in enumerate(sections.get("method", ())) if method is not None]
+
+
+def _method_problems(sections: dict[str, Any], base: Path) -> list[str]:
     problems: list[str] = []
-    pruning = 0
-    for index, method in enumerate(methods):
+    methods = _well_formed(sections)
+    pruning = len(sections.get("method", ())) - len(methods)  # what an ill-shaped one wanted, nobody knows
+    for index, method in methods:
         key = f"method[{index}]"
         plan, found = resolve(method, key)
         problems += found
@@ -244,7 +249,7 @@ def _method_problems(methods: list[MethodSection], sections: dict[str, Any], bas
             problems += _divergence_problems(plan, sections["task"], key)
         if method.label in CONTROLS and method.recipe != method.label:
             problems.append(f"{key}.name: must not be {method.label!r}, which every study has")
-    labels = [method.label for method in methods]
+    labels = [method.label for _, method in methods]
     for label in dict.fromkeys(labels):
         if labels.count(label) > 1:
             problems.append(f"method.name: must be unique in the study; {label!r} stands {labels.count(label)} times")

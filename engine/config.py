@@ -273,9 +273,10 @@ def _sections(raw: dict[str, Any], problems: list[str]) -> dict[str, Any]:
     if not isinstance(methods, list):
         problems.append("method: must be a list of [[method]] tables; got one table: write it with double brackets")
         methods = []
-    rows = [validate(MethodSection, row, f"method[{index}]", problems) for index, row in enumerate(methods)]
-    if all(row is not None for row in rows):
-        sections["method"] = rows
+    # An ill-shaped method keeps its place as None, so that the others are judged too, each under its own number.
+    sections["method"] = [
+        validate(MethodSection, row, f"method[{index}]", problems) for index, row in enumerate(methods)
+    ]
     return sections
 
 

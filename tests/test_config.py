@@ -243,3 +243,11 @@ def test_the_form_asks_for_the_axis_that_a_recipe_takes() -> None:
     }
     assert found == {"magnitude": "levels", "cap_f": "levels", "cap_soft": "strength", "soft_movement": "strength", "l0": "strength",
                      "small": "sizes", "distill": "sizes", "dense": "levels"}  # fmt: skip
+
+
+def test_an_ill_shaped_method_does_not_hide_the_problems_of_the_others() -> None:
+    text = '[[method]]\nrecipe = "magnitude"\nlevels = [0.9, 0.5]\n[[method]]\nrecipe = "small"\nlevels = [0.5]\n'
+    found = problems('[study]\nname = "x"\n' + text)
+    assert any(line.startswith("method[0].levels: must be ascending") for line in found)
+    assert any(line.startswith("method[1].levels: must be left out for small") for line in found)
+    assert not any("must have at least one [[method]]" in line for line in found)
