@@ -16,11 +16,12 @@ import numpy as np
 
 from engine.data import Encoded, training_batches
 from engine.device import reseed, seed_of
-from engine.guidance import Guidance, Seen
+from engine.guidance import Guidance
 from engine.masked import Masked
 from engine.model import states
 from engine.plan import Part
 from engine.pruning import Pruning
+from engine.teacher import Seen
 
 if TYPE_CHECKING:
     import torch

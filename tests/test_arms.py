@@ -461,7 +461,7 @@ def test_snapshots_are_bounded_in_order_and_not_taken_when_nothing_follows(tiny_
 
     import torch
 
-    from engine import guidance
+    from engine import guidance, teacher
     from engine.objectives import OBJECTIVES
     from engine.plan import Part
 
@@ -476,7 +476,7 @@ def test_snapshots_are_bounded_in_order_and_not_taken_when_nothing_follows(tiny_
     for done in range(1, 5):
         one.step_done(done, nullcontext)
         torch.nn.init.normal_(next(model.base_model.encoder.parameters()))
-        last.append(guidance.item_bank(*shared[1:]))
+        last.append(teacher.item_bank(*shared[1:]))
         one.epoch_done(nullcontext)
     assert one.snapshots is not None
     assert torch.equal(one.snapshots, torch.stack(last[1:3], 1))
