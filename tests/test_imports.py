@@ -17,7 +17,7 @@ FROM_ENGINE = {"config", "registry", "record", "metrics"} | TABLES
 ORDER = [
     "hub", "registry", "metrics", "schedule", "criteria", "mask", "objectives", "tasks", "config", "recipes", "plan", "checks", "model", "reading", "data",
     "device", "stats", "masked", "structured", "pruning", "teacher", "guidance", "trainer", "evaluate", "extract", "size", "weights", "probing", "workbench",
-    "record", "context", "selection", "levels", "arm", "arms", "runner", "estimate", "queue",
+    "record", "context", "selection", "levels", "arm", "arms", "runner", "estimate", "queue", "commands",
 ]  # fmt: skip
 
 
