@@ -559,7 +559,7 @@ def encode(data: TaskData, frame: pd.DataFrame, tokenizer: Any, max_length: int,
 def training_batches(lengths: np.ndarray, batch_size: int, seed: Sequence[int], bucket: int = 50) -> list[np.ndarray]:
     """Item numbers of one epoch's batches: shuffled, then sorted by length within buckets of `bucket` batches.
 
-    The order depends on `seed` (study seed, level, epoch) alone, so all methods see the same batches (common
+    The order depends on `seed` (study seed and place of the epoch) alone, so all methods see the same batches (common
     random numbers). Padding falls from about half of all tokens to a few percent.
     """
     generator = np.random.default_rng([*seed, 1])

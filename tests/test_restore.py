@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from analysis import measures
 from engine import config, evaluate, restore, runner
-from engine.__main__ import _copy, app
+from engine.__main__ import app
+from engine.commands.kept import keep_file
 from engine.model import load_model, matrices
 from engine.record import RecordError, Run, read_frame
 from engine.tasks.types import task_type
@@ -32,7 +33,7 @@ def done(tiny_data: Path, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPa
     jobs = [job for job in runner.jobs(study, folder / "store") if job.run.method != "dense_continued"]
     for job in jobs:
         runner.execute(job, bench)
-    _copy(path, folder / "store" / "tiny", study.base)
+    keep_file(path, folder / "store" / "tiny", study.base)
     return jobs[-1].run, bench
 
 

@@ -17,7 +17,7 @@ import transformers
 
 from engine import config, runner, structured
 from engine import hub as hub_module
-from engine.__main__ import _keep
+from engine.commands.kept import keep
 from engine.config import Study, TaskSection
 from engine.export import apply_masks, export
 from engine.plan import Plan, longest_arm
@@ -241,7 +241,7 @@ def test_a_shrunk_study_runs(
         except Exception as error:
             failed[job.name] = repr(error)
     assert not failed
-    _keep("", tmp_path / "store" / study.study.name, tmp_path)
+    keep("", tmp_path / "store" / study.study.name, tmp_path)
     for method, plan in runner.plans(study):
         run = Run(tmp_path / "store" / study.study.name / f"{method.label}-s0")
         assert [level.path.name for level in run.levels()] == list(plan.folders)
