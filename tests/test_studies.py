@@ -230,7 +230,7 @@ def test_every_task_type_runs_shrunk() -> None:
 def test_a_shrunk_study_runs(
     suite: build.Suite, name: str, models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.data.read_hub", hub)
+    monkeypatch.setattr("engine.data.reader.read_hub", hub)
     study: Study = config.build(shrunk(build.render(suite, name), models), tmp_path)
     bench = Workbench.open(study)
     bench.verify([plan for _, plan in runner.plans(study)])
