@@ -365,6 +365,18 @@ def _weights(where: str, study: str, stamp: str) -> pd.DataFrame:
     return tables.weights(Path(where), study, problems=[])
 
 
+def heads(study: str) -> pd.DataFrame:
+    """The same of every attention head; empty where no level has it."""
+    return _heads(str(store()), study, study_stamp(study))
+
+
+@st.cache_data(max_entries=8, show_spinner="Reading the heads' summaries …")
+def _heads(where: str, study: str, stamp: str) -> pd.DataFrame:
+    from analysis import tables
+
+    return tables.heads(Path(where), study, problems=[])
+
+
 def level_frame(study: str, run: str, level: str, name: str) -> pd.DataFrame | None:
     """A table of a level folder, such as `details` or `weights`; None where it is not there."""
     path = store() / study / run / "levels" / level / f"{name}.parquet"
