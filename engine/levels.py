@@ -10,7 +10,7 @@ import pandas as pd
 from engine import evaluate, extract
 from engine.masked import Masked
 from engine.model import ARCHITECTURES, matrices
-from engine.probing import probing_frame
+from engine.probing import means, probing_items
 from engine.record import Level, write_json
 from engine.size import compacted, latency_ms, size
 from engine.structured import shape_of, unit_groups
@@ -50,7 +50,7 @@ def write_level(
     _log_scores(context, level.sparsity if level.asked else facts["sparsity_prunable"], rows)
     _write_activations(context, level, model)
     if bench.study.probing.tasks:
-        level.write_frame("probing", probing_frame(bench, model))
+        _write_probing(context, level, model, first=reference is None)
     if arrays:
         level.write_masks(arrays)
     _write_weights(level, model, masked, reference)
@@ -66,6 +66,16 @@ def write_level(
     }
     write_json(level.path / "size.json", facts)
     context.run.say(f"level {level.path.name}: measured sparsity {facts['sparsity_prunable']:.4f}")
+
+
+def _write_probing(context: Context, level: Level, model: nn.Module, first: bool) -> None:
+    """What the encoder is still good for (M§6.10); beside the dense model's, what the checkpoint was good for."""
+    bench = context.bench
+    if first:
+        level.write_frame("probing_pretrained", probing_items(bench, bench.pretrained(context.run.seed)))
+    items = probing_items(bench, model)
+    level.write_frame("probing_items", items)
+    level.write_frame("probing", means(items))
 
 
 def _write_weights(level: Level, model: nn.Module, masked: Masked, reference: dict[str, np.ndarray] | None) -> None:
