@@ -70,6 +70,7 @@ def execute(job: Job, bench: Workbench, report: Report = lambda *_: None) -> str
         with terminable(), context.alive():
             context.prepare()
             _kind(job)(context)
+            _take_apart(context)
         context.beat(context.total, "done", force=True)
         run.finish("done", seconds=round(time.monotonic() - context.started, 1))
         (run.path / "checkpoint.safetensors").unlink(missing_ok=True)
@@ -91,6 +92,26 @@ def _kind(job: Job) -> Callable[[Context], None]:
 
     usual = imported.arm if job.plan and job.plan.checkpoint else arms.method
     return arms.KINDS.get(job.run.method, usual)
+
+
+def _take_apart(context: Context) -> None:
+    """Restore the levels that the study asks for part by part (M§6.6), before the run is done: cancelled, it goes on here."""
+    study, run = context.bench.study, context.run
+    if study.restoration.levels == "none" or run.method in CONTROLS:
+        return
+    from engine import restore
+
+    levels = restore.due(run, study.restoration, study.study.seeds)
+    for level in levels:
+        name = level.path.name
+
+        def report(done: int, of: int, what: str, name: str = name) -> None:
+            context.beat(context.total, f"restoring {name}, {done} of {of}: {what}", force=True)
+
+        restore.restore(run, name, context.bench, study.restoration.items, report)
+        run.say(f"level {name}: restored part by part, {study.restoration.items} items per language")
+    if not levels and (study.restoration.seeds == "all" or run.seed == min(study.study.seeds)):
+        run.say("nothing to restore: no level of this run keeps weights of the dense model's shape")
 
 
 def _reason(error: Exception) -> str:

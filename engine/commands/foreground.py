@@ -30,7 +30,7 @@ def foreground(study: Study, text: str, where: Path, resume: bool, measure: bool
             job.run.begin(runner.run_config(job, bench))
     keep(text, where / study.study.name, study.base)
     failed = _run_all(jobs, bench)
-    failed += _restore_all(jobs, bench) if restore else []
+    failed += _restore_all(jobs, bench, restore)
     if measure and queue.measure(where, study.study.name):
         failed.append(f"measures of {study.study.name} failed: see {where / study.study.name / 'measure.log'}")
     if failed:
@@ -84,20 +84,27 @@ def _run_all(jobs: list[Job], bench: Any) -> list[str]:
     return failed
 
 
-def _restore_all(jobs: list[Job], bench: Any) -> list[str]:
-    """Causal restoration of every finished method's last level with weights, first seed; returns a line per failure."""
+def _restore_all(jobs: list[Job], bench: Any, flag: bool) -> list[str]:
+    """Causal restoration as the study asks for it, or of the last levels by `flag`; returns a line per failure.
+
+    A run has done it before it ended, and what is stored is not computed again: this is for studies that were run
+    before they asked for it.
+    """
+    asked = bench.study.restoration
+    if flag and asked.levels == "none":
+        asked = asked.model_copy(update={"levels": "last"})
+    if asked.levels == "none":
+        return []
     from engine import restore as restoration
 
-    first, failed = min(job.run.seed for job in jobs), []
+    failed = []
     for job in jobs:
-        kept = [level for level in job.run.levels() if level.has("weights.safetensors")]
-        if job.plan is None or job.run.seed != first or not kept or job.run.state() != "done":
+        if job.run.state() != "done":
             continue
-        if "shape" in kept[-1].size():
-            continue  # a student is another network: it has no parts to exchange with the dense one
-        try:
-            restoration.restore(job.run, kept[-1].path.name, bench)
-            print(f"{job.name}: restored part by part at {kept[-1].sparsity:.4g}", flush=True)
-        except Exception as error:
-            failed.append(f"{job.name}: restoration: {error}")
+        for level in restoration.due(job.run, asked, bench.study.study.seeds):
+            try:
+                restoration.restore(job.run, level.path.name, bench, asked.items)
+                print(f"{job.name}: restored part by part at {level.sparsity:.4g}", flush=True)
+            except Exception as error:
+                failed.append(f"{job.name}: restoration: {error}")
     return failed

@@ -14,6 +14,7 @@ from pages.ui.loading.study import Facts, config, facts, told
 from pages.ui.loading.tables import (
     against_dense,
     comparison,
+    heads,
     measure,
     newer_levels,
     recovery_lines,
@@ -25,7 +26,7 @@ from pages.ui.loading.tables import (
 )
 
 __all__ = [
-    "Facts", "against_dense", "as_json", "claims", "comparison", "config", "details", "facts", "keeps_states", "kept_states", "level_folder",
+    "Facts", "against_dense", "as_json", "claims", "comparison", "config", "details", "facts", "heads", "keeps_states", "kept_states", "level_folder",
     "level_maps", "level_rows", "lines", "measure", "newer_levels", "one_look", "readonly", "recovery_lines", "runs", "scores", "scores_path",
     "sizes", "stamp", "store", "studies", "study_stamp", "table", "told", "weights",
 ]  # fmt: skip

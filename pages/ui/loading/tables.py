@@ -97,6 +97,18 @@ def _weights(where: str, study: str, stamp: str) -> pd.DataFrame:
     return tables.weights(Path(where), study, problems=[])
 
 
+def heads(study: str) -> pd.DataFrame:
+    """The same of every attention head; empty where no level has it."""
+    return _heads(str(store()), study, study_stamp(study))
+
+
+@st.cache_data(max_entries=8, show_spinner="Reading the heads' summaries …")
+def _heads(where: str, study: str, stamp: str) -> pd.DataFrame:
+    from analysis import tables
+
+    return tables.heads(Path(where), study, problems=[])
+
+
 def comparison(study: str, other: str | None, name: str) -> pd.DataFrame | None:
     """A stored comparison inside a study, or of it with another one; None where it has not been made."""
     from analysis.measures import files
