@@ -427,14 +427,6 @@ def test_a_student_has_a_masked_token_loss_under_the_checkpoints_head_cut_to_its
     assert [row[2] for row in probing._masked_token_loss(bench, structured.shrink(dense, 0.5))] == ["en", "de"]
 
 
-def test_a_self_regularised_arm_without_updates_has_no_teacher(tiny_study, tmp_path: Path) -> None:
-    text = tiny_study(
-        '[[method]]\nrecipe = "magnitude"\nlevels = [0.6]\npath = "independent"\nobjective = { name = "self_regularised" }'
-    )
-    text.write_text(text.read_text().replace("epochs = 6", "epochs = 1\nretrain_epochs = 0"))
-    assert run_all(text, tmp_path / "store")["magnitude-s0"].state() == "done"
-
-
 def test_held_out_examples_never_train_and_candidates_are_as_sparse_as_the_cycle(tiny_study) -> None:
     from engine.guidance import SelfRegularised
     from engine.plan import Part

@@ -73,9 +73,6 @@ class SelfRegularised(Guidance):
             points = np.linspace(0, total, 5).round().astype(int)[1:].tolist() if total else []
             self.candidates = {done for done in points if target(done) >= target(0)}
             return
-        if total == 0:
-            self.candidates = self.refreshes = set()
-            return
         self.teacher, self.best, self.best_score = None, {}, -np.inf
         shares = np.array([target(done) for done in range(1, total + 1)])
         # A hair less: level · 10 / 10 may lie above the level, which the schedule reaches and never passes.
