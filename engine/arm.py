@@ -223,8 +223,10 @@ class Arm:
             labels = bench.train_classes()
             return Contrasted(*shared, teacher=self._teacher(), banks=self._banks(), labels=labels, iterative=iterative)
         if "latest_teacher" in needs:
-            order = hash_order(bench.train_frame["id"])
-            return SelfRegularised(*shared, order=order, score=self._held_out_score, iterative=iterative)
+            order, size = hash_order(bench.train_frame["id"]), bench.settings(self.overrides, 0).batch_size
+            return SelfRegularised(
+                *shared, order=order, batch_size=size, score=self._held_out_score, iterative=iterative
+            )
         if needs & {"teacher_logits", "teacher_states"}:
             return Distilled(part, self._teacher())
         if "reference" in needs:

@@ -415,8 +415,14 @@ def _start_problems(plan: Plan) -> list[str]:
 
 
 def _objective_problems(plan: Plan) -> list[str]:
+    problems = []
     if plan.objective.parameters.get("before_mask") and (plan.start != "dense" or plan.path != "iterative"):
-        return [
+        problems.append(
             "objective.before_mask: must be false unless start is dense and path iterative: it changes the dense fine-tuning"
-        ]
-    return []
+        )
+    if "latest_teacher" in OBJECTIVES[plan.objective.name].needs and plan.path == "iterative" and len(plan.values) == 1:
+        problems.append(
+            f"levels: must be two or more with {plan.objective.name} on an iterative path, where each level learns from the one "
+            f"before; got {list(plan.values)}"
+        )
+    return problems

@@ -53,25 +53,28 @@ class Seen:
 
 
 class Teacher:
-    """Outputs of a frozen model for every training example.
+    """Outputs of a frozen model for the training examples.
 
     They are computed once in eval mode, because the teacher does not change and sees no dropout; a live teacher would
-    cost a third of every step. Only where they would not fit (`MOST_BYTES`) does the model run along.
+    cost a third of every step. The model runs along only where its outputs would not fit (`MOST_BYTES`), or where
+    another takes its place before every example has been asked for once.
     """
 
     def __init__(
         self, kind: TaskType, logits: Blocks | None, states: Blocks | None, live: Callable[[Any], Seen] | None = None
     ) -> None:
         self.kind, self._logits, self._states, self._live = kind, logits, states, live
-        self._last: tuple[int, Seen] | None = None
+        self._last: tuple[np.ndarray, Seen] | None = None
 
     @classmethod
-    def of(cls, model: nn.Module, encoded: Encoded, kind: TaskType, handle: Accelerator) -> Teacher:
-        """Run the model over all examples once, or keep it where its outputs are too large to keep."""
+    def of(
+        cls, model: nn.Module, encoded: Encoded, kind: TaskType, handle: Accelerator, uses: int | None = None
+    ) -> Teacher:
+        """Run the model over all examples once, or keep it: `uses` is how many will be asked for (None: every one, often)."""
         if len(encoded) == 0:
             raise ValueError("train: must have at least one example for the teacher; got none")
         see = _seer(model, encoded, kind, handle)
-        if _bytes(see(np.arange(1)), encoded) > MOST_BYTES:
+        if (uses is not None and uses < len(encoded)) or _bytes(see(np.arange(1)), encoded) > MOST_BYTES:
             return cls(kind, None, None, see)
         seen = [(found.compared(), found.states()) for found in _all_seen(see, encoded)]
         order = np.concatenate(evaluation_batches(encoded.lengths(), rows=encoded.counts))
@@ -90,8 +93,9 @@ class Teacher:
 
     def _look(self, student: Seen) -> Seen:
         assert self._live is not None
-        if self._last is None or self._last[0] != id(student):
-            self._last = (id(student), self._live(student.items))
+        # Known by its items, which are held: the number of an object that is gone may be given to the next.
+        if self._last is None or self._last[0] is not student.items:
+            self._last = (student.items, self._live(student.items))
         return self._last[1]
 
 

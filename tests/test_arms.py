@@ -427,14 +427,6 @@ def test_a_student_has_a_masked_token_loss_under_the_checkpoints_head_cut_to_its
     assert [row[2] for row in probing._masked_token_loss(bench, structured.shrink(dense, 0.5))] == ["en", "de"]
 
 
-def test_a_self_regularised_arm_without_updates_has_no_teacher(tiny_study, tmp_path: Path) -> None:
-    text = tiny_study(
-        '[[method]]\nrecipe = "magnitude"\nlevels = [0.6]\npath = "independent"\nobjective = { name = "self_regularised" }'
-    )
-    text.write_text(text.read_text().replace("epochs = 6", "epochs = 1\nretrain_epochs = 0"))
-    assert run_all(text, tmp_path / "store")["magnitude-s0"].state() == "done"
-
-
 def test_held_out_examples_never_train_and_candidates_are_as_sparse_as_the_cycle(tiny_study) -> None:
     from engine.guidance import SelfRegularised
     from engine.plan import Part
@@ -444,7 +436,7 @@ def test_held_out_examples_never_train_and_candidates_are_as_sparse_as_the_cycle
     part = Part("self_regularised", {})
     order = np.arange(len(bench.train))[::-1]
     one = SelfRegularised(
-        part, None, bench.train, bench.data.type, bench.handle, order, lambda rows: 0.0, iterative=True
+        part, None, bench.train, bench.data.type, bench.handle, order, 16, lambda rows: 0.0, iterative=True
     )
     assert len(one.held) > 1
     assert not np.isin(np.concatenate([one.training_rows(np.array([row])) for row in order]), one.held).any()
@@ -454,6 +446,59 @@ def test_held_out_examples_never_train_and_candidates_are_as_sparse_as_the_cycle
     for level in np.round(np.arange(0.01, 1.0, 0.01), 2).tolist():
         one.cycle_begins(100, level, lambda done, level=level: cubic(done, 100, 0.0, level, 0.1, 0.3))
         assert max(one.refreshes) == 70 and len(one.refreshes) == 10 and 0 not in one.refreshes, level
+
+
+@pytest.mark.parametrize("iterative", [False, True])
+def test_a_teacher_that_is_soon_replaced_computes_only_what_is_asked_of_it(
+    iterative: bool, tiny_study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from contextlib import nullcontext
+
+    import torch
+
+    from engine import guidance, teacher
+    from engine.model import states
+    from engine.objectives import OBJECTIVES
+    from engine.plan import Part
+    from engine.schedule import cubic
+
+    bench = Workbench.open(config.load(tiny_study()))
+    part = Part("self_regularised", OBJECTIVES["self_regularised"].defaults())
+    model, kind, train = bench.pretrained(0), bench.data.type, bench.train
+    shared = (part, model, train, kind, bench.handle, np.arange(len(train)), 16)
+    one = guidance.SelfRegularised(*shared, score=lambda rows: 0.0, iterative=iterative)
+    computed: list[int] = []
+    seer = teacher._seer
+
+    def counting(*arguments):  # type: ignore[no-untyped-def]
+        see = seer(*arguments)
+        return lambda items: computed.append(len(items)) or see(items)
+
+    monkeypatch.setattr(teacher, "_seer", counting)
+    updates = 2 * -(-len(train) // 16)
+    asked, made, generator = 0, [], np.random.default_rng(0)
+    for _ in range(2):
+        one.cycle_begins(updates, 0.5, lambda done: cubic(done, updates, 0.0, 0.5, 0.1, 0.3))
+        for done in range(1, updates + 1):
+            items = generator.permutation(len(train))[:16]
+            with torch.no_grad(), states(model, last_only=True) as collected:
+                logits = kind.logits(model, batch := train.batch(items, bench.handle.device))
+            seen = teacher.Seen(kind, logits, collected[-1], batch, items)
+            _, logged = one.loss(logits.sum(), seen)
+            if logged:
+                asked += len(items)
+                made += [] if made and one.teacher is made[-1] else [one.teacher]
+                # The network stands still here, so that its teacher says the same of these items, kept or computed anew.
+                assert torch.allclose(one.teacher.logits(seen).softmax(-1), logits.softmax(-1), atol=1e-5)
+            one.step_done(done, nullcontext)
+        one.cycle_done()
+    if (
+        iterative
+    ):  # made once, for the second cycle; the one after that is never asked. One more example shows the size.
+        assert len(made) == 1 and sum(computed) == len(train) + 1
+    else:
+        assert len(made) == 2 * len(one.refreshes) > 8
+        assert sum(computed) == asked < 2 * updates * 16 < len(made) * len(train)
 
 
 def test_snapshots_are_bounded_in_order_and_not_taken_when_nothing_follows(tiny_study) -> None:

@@ -34,14 +34,15 @@ class SelfRegularised(Guidance):
     """
 
     def __init__(self, part: Part, model: nn.Module, train: Encoded, kind: TaskType, handle: Accelerator, order: np.ndarray,
-                 score: Callable[[np.ndarray], float], iterative: bool) -> None:  # fmt: skip
+                 batch_size: int, score: Callable[[np.ndarray], float], iterative: bool) -> None:  # fmt: skip
         super().__init__(part)
         self.model, self.train, self.kind, self.handle = model, train, kind, handle
         self.held = np.sort(order[: max(1, min(HELD_OUT_MOST, round(HELD_OUT * len(order))))])
         self._is_held = np.zeros(len(train), dtype=bool)
         self._is_held[self.held] = True
         self.score, self.iterative = score, iterative
-        self.teacher: Teacher | None = None
+        self.teacher: Teacher | None = None  # made of `weights` when it is first asked
+        self.batch_size, self.done, self.total, self.taught = batch_size, 0, 0, 0
         self.best: dict[str, Tensor] = {}
         self.weights: dict[str, Tensor] = {}
         self.best_score = -np.inf
@@ -59,7 +60,9 @@ class SelfRegularised(Guidance):
     def loss(self, task_loss: Tensor, seen: Seen) -> tuple[Tensor, Logged]:
         """`self_regularised` once there is a teacher."""
         if self.teacher is None:
-            return task_loss, {}
+            if not self.weights:
+                return task_loss, {}
+            self.teacher = self._teach()
         assert self.row.function is not None
         labels = seen.kind.row_labels(seen.batch)
         value = self.row.function(seen.compared().values, self.teacher.logits(seen), labels, **self.part.parameters)
@@ -67,16 +70,14 @@ class SelfRegularised(Guidance):
 
     def cycle_begins(self, total: int, level: float, target: Callable[[int], float]) -> None:
         """Place candidates and refreshes: by equal steps of the sparsity, or at the end of the cycle."""
+        self.total, self.done, self.taught = total, 0, 0
         if self.iterative:
             self.refreshes = set()
             # Not those of a phase without its mask: the teacher is a checkpoint of the sparsity that the cycle has reached.
             points = np.linspace(0, total, 5).round().astype(int)[1:].tolist() if total else []
             self.candidates = {done for done in points if target(done) >= target(0)}
             return
-        if total == 0:
-            self.candidates = self.refreshes = set()
-            return
-        self.teacher, self.best, self.best_score = None, {}, -np.inf
+        self.teacher, self.weights, self.best, self.best_score = None, {}, {}, -np.inf
         shares = np.array([target(done) for done in range(1, total + 1)])
         # A hair less: level · 10 / 10 may lie above the level, which the schedule reaches and never passes.
         wanted = [level * part / REFRESHES - 1e-9 for part in range(1, REFRESHES + 1)]
@@ -88,6 +89,7 @@ class SelfRegularised(Guidance):
 
     def step_done(self, done: int, view: View) -> None:
         """Score a candidate where one is due, and refresh the teacher where that is."""
+        self.done = done
         if done in self.candidates:
             with view():
                 self._consider()
@@ -106,25 +108,29 @@ class SelfRegularised(Guidance):
             self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
 
     def _refresh(self) -> None:
+        """The best candidate is the next teacher, which is not made before a step asks for it: none may follow."""
         if not self.best:
             return
-        self._teach(self.best)
+        self.weights, self.teacher, self.taught = self.best, None, self.done
         self.best, self.best_score = {}, -np.inf
 
-    def _teach(self, weights: Mapping[str, Tensor]) -> None:
-        """Make a teacher of a checkpoint: a copy of the network, because its outputs may be too large to keep."""
-        self.weights = dict(weights)
+    def _teach(self) -> Teacher:
+        """Make the teacher: a copy of the network, because it may have to run along."""
         model = copy.deepcopy(self.model)
         model.load_state_dict(self.weights)
-        self.teacher = Teacher.of(model, self.train, self.kind, self.handle)
+        self.weights = model.state_dict()
+        # Counted from where it took its place, so that a resumed run makes it in the same way.
+        until = min((mark for mark in self.refreshes if mark > self.taught), default=self.total)
+        return Teacher.of(model, self.train, self.kind, self.handle, (until - self.taught) * self.batch_size)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The teacher's weights and the best candidate since."""
+        """The teacher's weights, the update at which it took its place, and the best candidate since."""
         import torch
 
         found = {f"best/{name}": value for name, value in self.best.items()}
         found["best_score"] = torch.tensor(self.best_score, dtype=torch.float64)
-        return found if self.teacher is None else {**found, **{f"teacher/{k}": v for k, v in self.weights.items()}}
+        found["taught"] = torch.tensor(self.taught)
+        return {**found, **{f"teacher/{name}": value for name, value in self.weights.items()}}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Restore what `tensors` gave."""
@@ -133,5 +139,4 @@ class SelfRegularised(Guidance):
             for group in ("best", "teacher")
         }
         self.best, self.best_score = kept["best"], float(tensors["best_score"])
-        if kept["teacher"]:
-            self._teach(kept["teacher"])
+        self.weights, self.teacher, self.taught = kept["teacher"], None, int(tensors["taught"])

@@ -140,7 +140,7 @@ def steps() -> Iterator[Row]:
     pins = CRITERIA["pins"]
     state = pins.function(**pins.defaults())
     shared = (model, encoded, kind, handle)
-    own = guidance.SelfRegularised(part("self_regularised"), *shared, np.arange(32), lambda rows: 0.0, True)
+    own = guidance.SelfRegularised(part("self_regularised"), *shared, np.arange(32), 32, lambda rows: 0.0, True)
     own.teacher = teacher
     many = 4096 + len(rows)  # as many others as the contrast asks for
     banks = {name: torch.randn(many, model.config.hidden_size).half() for name in ("pretrained", "finetuned")}
