@@ -6,7 +6,9 @@ Heavy imports stand inside the commands: `list` has to answer at once.
 from __future__ import annotations
 
 import json
+import os
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from functools import wraps
@@ -19,6 +21,7 @@ from engine import record
 
 if TYPE_CHECKING:
     from engine.config import Study
+    from engine.progress import Display
     from engine.runner import Job
 
 app = typer.Typer(
@@ -34,8 +37,15 @@ RunName = Annotated[str, typer.Argument(metavar="RUN", help="<study>/<method>-s<
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 
+GRACE_SECONDS = 3.0
+
+
 def fail(lines: list[str], code: int) -> typer.Exit:
     """Print one unwrapped line per problem to stderr and give the exit to raise."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and (number := int(os.environ.get("RANK", "0"))):
+        # Mostly every process finds the same. The main one says it, and its end ends this one before it repeats it.
+        time.sleep(GRACE_SECONDS)
+        lines = [f"process {number}: {line}" for line in lines]
     for line in lines:
         print(" ".join(line.split()), file=sys.stderr)
     return typer.Exit(code)
@@ -68,8 +78,6 @@ def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _quiet() -> None:
     """Keep the terminal for our own words: libraries' progress bars and advice off."""
-    import os
-
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from transformers.utils import logging
@@ -92,25 +100,12 @@ def _keep(text: str, folder: Path, base: Path) -> None:
     record.write_json(folder / "study.json", {"schema": record.SCHEMA, "base": str(base)})
 
 
-def _stored(store: Path, name: str) -> Study:
-    """A study from its copy in the store."""
-    from engine import config
-
-    folder = store / name
-    if not (folder / "study.toml").is_file():
-        raise record.RecordError(
-            f"study: must be one of {', '.join(record.studies(store)) or 'none: the store is empty'}; got {name!r}"
-        )
-    base = Path(record.read_json(folder / "study.json")["base"])
-    return config.parse((folder / "study.toml").read_text(encoding="utf-8"), base, f"{name}/study.toml")
-
-
 @app.command()
 @guarded
 def run(
     study_file: StudyFile,
     store: Store = None,
-    executor: Annotated[str, typer.Option(help="local or ray")] = "local",
+    executor: Annotated[str, typer.Option(help="local: one run at a time, here; ray: on a Ray cluster.")] = "local",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with interrupted runs.")] = False,
     measure: Annotated[bool, typer.Option(help="Compute derived measures afterwards.")] = True,
     restore: Annotated[
@@ -118,38 +113,50 @@ def run(
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Run a study in the foreground, all its runs in one process, then measure."""
+    """Run a study in the foreground, all its runs in one process or as tasks of a cluster, then measure."""
     from engine import config
 
     study = config.load(study_file)
-    if executor != "local":
-        raise config.ConfigError([f"executor: must be local in this version; got {executor!r}"])
+    if executor not in ("local", "ray"):
+        raise config.ConfigError([f"executor: must be local or ray; got {executor!r}"])
     text = study_file.read_text(encoding="utf-8-sig")
-    _foreground(study, text, record.store_path(store), resume, measure, restore)
+    _foreground(study, text, record.store_path(store), resume, measure, restore, executor == "ray")
 
 
-def _foreground(study: Study, text: str, where: Path, resume: bool, measure: bool, restore: bool = False) -> None:
-    """Do all runs of a study in this process, then measure; `text` is kept as the study's file."""
-    from engine import queue, runner
+def _foreground(
+    study: Study, text: str, where: Path, resume: bool, measure: bool, restore: bool = False, on_cluster: bool = False
+) -> None:
+    """Do all runs of a study in this process, or watch a cluster do them, then measure; `text` is kept as the study's file."""
+    from engine import cluster, processes, queue, runner
 
     jobs = runner.jobs(study, where)
+    ray = cluster.connect() if on_cluster else None
     _refuse_interrupted(jobs, resume)
     _refuse_another_study(study, where)
     _quiet()
+    from engine.progress import Display
     from engine.workbench import Workbench
 
-    bench = Workbench.open(study)
+    # What the cluster's machines compute with need not be here.
+    here = study if ray is None else runner.on_device(study, "cpu")
+    bench = Workbench.open(here, several=not restore and ray is None)
     bench.verify([job.plan for job in jobs if job.plan and job.run.seed == study.study.seeds[0]])
+    jobs = runner.watched(jobs)
     for job in jobs:
-        if (job.run.path / "config.json").exists():
+        if ray is None and (job.run.path / "config.json").exists():
             job.run.begin(runner.run_config(job, bench))
-    _keep(text, where / study.study.name, study.base)
-    failed = _run_all(jobs, bench)
+    if processes.main():
+        _keep(text, where / study.study.name, study.base)
+    with Display(len(jobs), quiet=not processes.main()) as display:
+        for note in bench.data.notes:
+            display.note(note)
+        failed = _run_all(jobs, bench, display) if ray is None else cluster.run_all(ray, jobs, where, study, display)
     failed += _restore_all(jobs, bench) if restore else []
-    if measure and queue.measure(where, study.study.name):
+    if measure and processes.main() and queue.measure(where, study.study.name):
         failed.append(f"measures of {study.study.name} failed: see {where / study.study.name / 'measure.log'}")
     if failed:
         raise fail(failed, 1)
+    processes.leave()
 
 
 def _refuse_another_study(study: Study, store: Path) -> None:
@@ -158,7 +165,9 @@ def _refuse_another_study(study: Study, store: Path) -> None:
 
     if not (store / study.study.name / "study.toml").is_file():
         return
-    stored = _stored(store, study.study.name)
+    from engine import runner
+
+    stored = runner.stored_study(store, study.study.name)
     changed = [
         name
         for name in ("model", "task", "train", "calibration", "probe")
@@ -185,39 +194,20 @@ def _refuse_interrupted(jobs: list[Job], resume: bool) -> None:
         raise ConfigError([f"{name}: was interrupted ({states[name]}): add --resume to go on" for name in begun])
 
 
-def _run_all(jobs: list[Job], bench: Any) -> list[str]:
-    """Run every job with a bar each second; returns one line per failed run. A failed dense run stops its methods."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
+def _run_all(jobs: list[Job], bench: Any, display: Display) -> list[str]:
+    """Run every job; one line per failed run. A failed dense run stops its methods."""
     from engine import runner
 
     failed: list[str] = []
-    console = Console()
-    for note in bench.data.notes:
-        console.print(f"note: {note}", markup=False, highlight=False)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        TextColumn("{task.fields[phase]}", markup=False),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as bar:
-        whole = bar.add_task("all runs", total=len(jobs), phase="")
-        for number, job in enumerate(jobs):
-            task = bar.add_task(job.name, total=1.0, phase="waiting")
-
-            def report(name: str, fraction: float, phase: str, task: Any = task) -> None:
-                bar.update(task, completed=fraction, phase=phase)
-
-            try:
-                runner.execute(job, bench, report)
-            except Exception as error:
-                failed.append(f"{job.name}: {error}")
-            bar.remove_task(task)
-            bar.update(whole, completed=number + 1, phase=f"{number + 1} of {len(jobs)}")
-            if not console.is_terminal:
-                print(f"{number + 1}/{len(jobs)} {job.name}: {job.run.state()}", flush=True)
+    for job in jobs:
+        display.show(job.name, 0.0, "waiting")
+        try:
+            runner.execute(job, bench, display.show)
+        except Exception as error:
+            failed.append(f"{job.name}: {error}")
+            if not runner.in_step(error):
+                break
+        display.end(job.name, job.run.state())
     return failed
 
 
@@ -274,29 +264,10 @@ def execute(
     """Do one run of a stored study in this process (what the worker starts)."""
     from engine import runner
 
-    where = record.store_path(store)
-    run = record.find_run(where, name)
-    with runner.terminable():
-        try:
-            study = _stored(where, run.study)
-            if device != "auto":
-                study = study.model_copy(update={"study": study.study.model_copy(update={"device": device})})
-            job = next((job for job in runner.jobs(study, where) if job.name == name), None)
-            if job is None:
-                raise record.RecordError(f"RUN: must be a run of the study {study.study.name}; got {name!r}")
-            run.beat(step=0, total=1, phase="loading", attempt=0)
-            _quiet()
-            from engine.workbench import Workbench
-
-            runner.execute(job, Workbench.open(study))
-        except record.Cancelled:
-            if run.status() is None:
-                run.finish("cancelled", reason="asked to stop before it began")
-            raise fail([f"{name}: cancelled"], 1) from None
-        except Exception as error:
-            if run.status() is None:
-                run.finish("failed", reason=str(error))
-            raise
+    try:
+        runner.execute_stored(record.store_path(store), name, device, _quiet)
+    except record.Cancelled:
+        raise fail([f"{name}: cancelled"], 1) from None
 
 
 @app.command()
@@ -378,7 +349,7 @@ def cancel(name: RunName, store: Store = None, debug: Debug = False) -> None:
 @guarded
 def resume(name: RunName, store: Store = None, debug: Debug = False) -> None:
     """Queue a lost, failed or cancelled run again; it goes on from its checkpoint."""
-    from engine import queue
+    from engine import queue, runner
 
     where = record.store_path(store)
     run = record.find_run(where, name)
@@ -386,7 +357,7 @@ def resume(name: RunName, store: Store = None, debug: Debug = False) -> None:
         raise record.RecordError(f"RUN: must be lost, failed, cancelled or queued; {name} is {state}")
     run.reopen()
     queue.submit(where, [name])
-    queue.ensure_worker(where, _stored(where, run.study).study.device)
+    queue.ensure_worker(where, runner.stored_study(where, run.study).study.device)
     print("queued")
 
 
@@ -526,8 +497,9 @@ def restore(
     """Find which block or kind of matrix carries a level's damage: put its dense weights back, and prune it alone."""
     where = record.store_path(store)
     run = record.find_run(where, name)
-    study = _stored(where, run.study)
-    from engine import queue
+    from engine import queue, runner
+
+    study = runner.stored_study(where, run.study)
     from engine.export import find_level
 
     find_level(run, level)

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine import processes
 from engine.data import Encoded, evaluation_batches
-from engine.model import Matrix, states
+from engine.device import dropout_off
+from engine.model import Matrix
 from engine.objectives import OBJECTIVES
 from engine.plan import Part
 from engine.tasks.batches import Blocks, Rows, first_rows, one_each, pool, thinned
@@ -108,13 +110,8 @@ def _seer(model: nn.Module, encoded: Encoded, kind: TaskType, handle: Accelerato
     import torch
 
     def see(items: np.ndarray) -> Seen:
-        training = model.training
-        model.eval()
-        batch = encoded.batch(items, handle.device)
-        with torch.no_grad(), handle.autocast(), states(model, last_only=True) as collected:
-            logits = kind.logits(model, batch)
-        model.train(training)
-        return Seen(kind, logits, collected[-1], batch, items)
+        with torch.no_grad(), dropout_off(model):
+            return Seen(kind, *processes.network(model, kind, encoded, items, handle), items)
 
     return see
 
