@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,8 +118,10 @@ def perform(store: str, name: str, device: str, before: str = "done") -> str:
 def run_all(ray: Any, jobs: Sequence[Job], store: Path, study: Study, display: Display) -> list[str]:
     """Submit all runs that are not done and wait for them; one line per run that did not end well.
 
-    Stopped from the keyboard, it stops every task, and the runs say that they were cancelled.
+    Stopped from the keyboard or by a signal, it stops every task, and the runs say that they were cancelled.
     """
+    from engine.runner import terminable
+
     device, takes = resources(study.study.device, ray.cluster_resources().get("GPU", 0))
     runs = {job.name: job.run for job in jobs}
     waiting = tasks(jobs, takes)
@@ -130,7 +132,8 @@ def run_all(ray: Any, jobs: Sequence[Job], store: Path, study: Study, display: D
         runs[task.name].reopen()
     pending = submit(ray, waiting, store, device)
     try:
-        return _watch(ray, pending, runs, display)
+        with terminable():
+            return _watch(ray, pending, runs, display)
     except (KeyboardInterrupt, Cancelled):
         stop(ray, pending, runs)
         raise
@@ -161,7 +164,7 @@ def _watch(ray: Any, pending: Mapping[str, Any], runs: Mapping[str, Run], displa
             _show(runs[names[promise]], names[promise], started, display)
         for promise in ended:
             name = names[promise]
-            state, reason = _ended(lambda promise=promise: ray.get(promise), runs[name])
+            state, reason = _ended(ray, promise, runs[name])
             display.end(name, state)
             failed += [] if state == "done" else [f"{name}: {reason}"]
     return failed
@@ -174,10 +177,10 @@ def _show(run: Run, name: str, started: float, display: Display) -> None:
         display.show(name, int(beat["step"]) / max(1, int(beat["total"])), str(beat["phase"]))
 
 
-def _ended(result: Callable[[], str], run: Run) -> tuple[str, str]:
+def _ended(ray: Any, promise: Any, run: Run) -> tuple[str, str]:
     """(state, reason) of a task that is over; one that the cluster gave up is marked as failed."""
     try:
-        state = result()
+        state = ray.get(promise)
     except Exception as error:
         state, lines = "failed", str(error).strip().splitlines() or [type(error).__name__]
         if run.status() is None:

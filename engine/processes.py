@@ -131,10 +131,14 @@ def shared(work: Callable[[], T]) -> list[T]:
         # A process that lacks more than memory decides: nothing can be tried again there.
         place, text, memory = min(failed, key=lambda failure: failure[2])
         kind = torch.OutOfMemoryError if memory else ProcessError
-        raised = kind(f"process {place}: {text}")
-        raised.everywhere = True
-        raise raised from error
+        raise _everywhere(kind(f"process {place}: {text}")) from error
     return [value for value, _, _ in results]
+
+
+def _everywhere(error: Exception) -> Exception:
+    """Mark an error that all processes raise at once, which need not be exchanged again further out."""
+    error.everywhere = True  # type: ignore[attr-defined]
+    return error
 
 
 def in_step(work: Callable[[], T]) -> T:
@@ -232,9 +236,9 @@ def check_same(tensors: Sequence[Tensor], what: str) -> None:
     found = shared(sums)
     for place, other in enumerate(found):
         if not np.array_equal(found[0], other, equal_nan=True):
-            error = ProcessError(
-                f"accelerate launch: {what} must be the same on all processes; those of processes 0 and {place} differ: "
-                "use devices of one kind"
+            raise _everywhere(
+                ProcessError(
+                    f"accelerate launch: {what} must be the same on all processes; those of processes 0 and {place} "
+                    "differ: use devices of one kind"
+                )
             )
-            error.everywhere = True  # type: ignore[attr-defined]
-            raise error
