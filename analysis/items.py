@@ -1,7 +1,9 @@
-"""Per-item scores of every state of a study, matched by id: what drops, tests and intervals are computed from (M§6.1).
+"""Per-item results of every state of a study, matched by id: what drops, tests and intervals are computed from (M§6.1).
 
 A *state* is a model at one level: the dense one, `dense_continued` after a number of cycles, a method at a sparsity.
-Arrays are seeds × items. All states of a study hold the same items of a language in the same order, whatever the
+Its value is the study's own metric on its items, which for many tasks is no mean of the items' scores (entity F1,
+BLEU, a correlation): so a state keeps the statistics that the metric is made of, beside the scores of single items,
+which flips and slices are about. Arrays are seeds × items (× statistics). All states of a study hold the same items of a language in the same order, whatever the
 order of rows in their files: items that any state lacks are left out of all.
 """
 
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis import tables
-from analysis.degradation import majority_rate
 from analysis.tables import Problems
 from engine import metrics as scoring
 from engine.record import Level, RecordError
@@ -28,10 +30,10 @@ ByLanguage = Mapping[str, Floats]
 
 @dataclass(frozen=True)
 class State:
-    """One state over its seeds: `score` and `margin` are seeds × items per language, `answer` the predicted classes
-    (no languages where the task type has none).
+    """One state over its seeds: `score` and `margin` are seeds × items per language, `stats` seeds × items × the columns
+    that the study's metric reads, `answer` the predicted classes (no languages where the task type has none).
 
-    `step` counts the retraining cycles behind it (0 for dense): the k-th level of an arm and the k-th folder of
+    `score` is of single items (engine.metrics.ITEM_SCORES); the state's own is `value`. `step` counts the retraining cycles behind it (0 for dense): the k-th level of an arm and the k-th folder of
     `dense_continued` cost the same number of updates.
     """
 
@@ -41,27 +43,69 @@ class State:
     measured_sparsity: float
     step: int
     seeds: tuple[int, ...]
+    metric: str
     score: ByLanguage
     margin: ByLanguage
+    stats: ByLanguage
     answer: ByLanguage = field(default_factory=dict)
+
+    @cached_property
+    def value(self) -> ByLanguage:
+        """The study's metric per language, one value per seed."""
+        return {code: metric_values(self.metric, stats_SNK) for code, stats_SNK in self.stats.items()}
+
+    @cached_property
+    def influence(self) -> ByLanguage:
+        """Every item's part in the metric, seeds × items per language: see `item_parts`."""
+        return {code: item_parts(self.metric, stats_SNK) for code, stats_SNK in self.stats.items()}
 
     def on(self, seeds: Sequence[int]) -> State:
         """The same state on some of its seeds, in the order given."""
         rows = [self.seeds.index(seed) for seed in seeds]
         if rows == list(range(len(self.seeds))):
             return self
-        score, margin, answer = (
-            {code: values[rows] for code, values in kind.items()} for kind in (self.score, self.margin, self.answer)
-        )
-        return replace(self, seeds=tuple(seeds), score=score, margin=margin, answer=answer)
+        return self._each(lambda code, values: values[rows], seeds=tuple(seeds))
 
     def take(self, rows: Mapping[str, NDArray[np.int64]]) -> State:
-        """The same state on some items (row numbers per language)."""
-        score, margin, answer = (
-            {code: values[:, rows[code]] for code, values in kind.items()}
-            for kind in (self.score, self.margin, self.answer)
-        )
-        return replace(self, score=score, margin=margin, answer=answer)
+        """The same state on some items (row numbers per language), in the languages that `rows` names."""
+        return self._each(lambda code, values: values[:, rows[code]] if code in rows else None)
+
+    def _each(self, change: Callable[[str, Floats], Floats | None], **more: Any) -> State:
+        kept = {}
+        for name in ("score", "margin", "stats", "answer"):
+            found = {code: change(code, values) for code, values in getattr(self, name).items()}
+            kept[name] = {code: values for code, values in found.items() if values is not None}
+        return replace(self, **kept, **more)
+
+
+# What a score is that a state does not have: the correlation of a model that gives every item the same answer.
+UNDEFINED = 0.0
+
+
+def metric_values(metric: str, stats_SNK: Floats, weights_BN: Floats | None = None) -> Floats:
+    """The metric of every seed (or state) of a stack S, or on B resamples: `S`, or `B × S`.
+
+    `stats`: the columns that the metric reads. A correlation that does not exist, because the model answers every item
+    alike, counts as 0, as when the engine chooses its best epoch: to leave it out would hide the worst damage.
+    """
+    ones_1N = np.ones((1, stats_SNK.shape[1]))
+    found = scoring.STATISTICS[metric].resampled(stats_SNK, ones_1N if weights_BN is None else weights_BN)
+    found = np.nan_to_num(found, nan=UNDEFINED)
+    return found[0] if weights_BN is None else found
+
+
+def item_parts(metric: str, stats_SNK: Floats) -> Floats:
+    """What every item adds to the metric, `S × N`, so that their mean is the metric itself (jackknife, M§6.1).
+
+    `M + (N−1)·(mean_j M₍₋ⱼ₎ − M₍₋ᵢ₎)`, M₍₋ᵢ₎ the metric without item i. For a mean of item scores these are the
+    scores; for any smooth metric a test on them is a test of the metric to first order (Miller 1974).
+    """
+    items = stats_SNK.shape[1]
+    whole_S1 = metric_values(metric, stats_SNK)[:, None]
+    if items < 2:
+        return whole_S1
+    without_SN = np.nan_to_num(scoring.STATISTICS[metric].without(stats_SNK), nan=UNDEFINED)
+    return np.asarray(whole_S1 + (items - 1) * (without_SN.mean(1, keepdims=True) - without_SN))
 
 
 @dataclass(frozen=True)
@@ -69,8 +113,9 @@ class Items:
     """All states of a study on one split. `ids[language]` names the columns of every array of that language.
 
     `dense` is None while no dense run is finished; `continued` is keyed by step, `states` by (method, sparsity).
-    `parallel`: the same id means the same item in every language. `chance`: majority rate per language, NaN where
-    the task type has no classes. `gold` holds the classes of the items, as indices into `labels`, where there are
+    `metric` is the study's headline (a row of engine.metrics.METRICS), which every state's `value` is of.
+    `parallel`: the same id means the same item in every language. `chance`: what the best constant answer scores in
+    that metric, per language; NaN where nobody knows. `gold` holds the classes of the items, as indices into `labels`, where there are
     any. `notes` says what was left out.
     """
 
@@ -134,12 +179,13 @@ def _shared(lists: Sequence[NDArray[Any]]) -> NDArray[Any]:
 
 @dataclass
 class _Seen:
-    """One level of one run as it was read: per language ids, scores, margins."""
+    """One level of one run as it was read: per language ids, scores, margins, the metric's statistics."""
 
     facts: dict[str, Any]
     ids: dict[str, NDArray[Any]] = field(default_factory=dict)
     score: dict[str, Floats] = field(default_factory=dict)
     margin: dict[str, Floats] = field(default_factory=dict)
+    stats: dict[str, Floats] = field(default_factory=dict)
     answer: dict[str, Floats] = field(default_factory=dict)
     gold: dict[str, Floats] = field(default_factory=dict)
 
@@ -168,7 +214,11 @@ def _read(
 ) -> _Seen:
     frame, stats_NK = tables.predictions(level)
     found = _Seen(facts)
-    columns = scoring.STATS[config["type"]]
+    columns, how = scoring.STATS[config["type"]], scoring.STATISTICS[config["metric"]]
+    if stats_NK.shape[1] < how.least:
+        raise RecordError(
+            f"{level.path}: {config['metric']} needs {how.least} statistics of every item; got {stats_NK.shape[1]}"
+        )
     for (language, part), rows in frame.groupby(["language", "split"], sort=False, observed=True).indices.items():
         if part != split:
             continue
@@ -180,7 +230,8 @@ def _read(
         found.ids[language] = ids
         found.score[language] = frame["score"].to_numpy(dtype=np.float64)[rows]
         found.margin[language] = frame["margin"].to_numpy(dtype=np.float64)[rows]
-        if columns == scoring.STATS["sequence"]:
+        found.stats[language] = stats_NK[rows, how.columns]
+        if columns == scoring.CLASSES:
             found.answer[language], found.gold[language] = (
                 stats_NK[rows, columns.index(name)] for name in ("predicted", "gold")
             )
@@ -190,9 +241,10 @@ def _read(
 
 
 def _chance(config: Mapping[str, Any], columns: tuple[str, ...], stats_NK: Floats, split: str, language: str) -> float:
-    # Classes have their majority rate in the statistics; for other types the engine recorded what a constant answer scores.
-    if columns == scoring.STATS["sequence"]:
-        return majority_rate(stats_NK[:, columns.index("gold")])
+    # Of classes the statistics know it; for other types the engine recorded what a constant answer scores.
+    constant = scoring.ITEM_SCORES[config["metric"]].constant
+    if constant is not None and columns == scoring.CLASSES:
+        return constant(stats_NK[:, columns.index("gold")])
     known = config.get("baselines", {}).get(split, {}).get(language, {})
     return float(known.get("majority", np.nan))
 
@@ -205,7 +257,7 @@ def _items(study: str, split: str, config: Mapping[str, Any], seen: list[_Seen],
     for one in whole:
         key = (one.facts["method"], one.facts["sparsity"], one.facts["step"])
         states.setdefault(key, []).append(one)
-    built = {key: _state(group, key[2], ids) for key, group in states.items()}
+    built = {key: _state(group, key[2], ids, str(config["metric"])) for key, group in states.items()}
     return Items(
         study=study,
         split=split,
@@ -224,7 +276,7 @@ def _items(study: str, split: str, config: Mapping[str, Any], seen: list[_Seen],
     )
 
 
-def _state(group: list[_Seen], step: int, ids: Mapping[str, NDArray[Any]]) -> State:
+def _state(group: list[_Seen], step: int, ids: Mapping[str, NDArray[Any]], metric: str) -> State:
     group = sorted(group, key=lambda one: int(one.facts["seed"]))
     facts = group[0].facts
 
@@ -242,8 +294,10 @@ def _state(group: list[_Seen], step: int, ids: Mapping[str, NDArray[Any]]) -> St
         measured_sparsity=float(np.mean([one.facts["measured_sparsity"] for one in group])),
         step=step,
         seeds=tuple(int(one.facts["seed"]) for one in group),
+        metric=metric,
         score=stack(lambda one: one.score),
         margin=stack(lambda one: one.margin),
+        stats=stack(lambda one: one.stats),
         answer=stack(lambda one: one.answer),
     )
 

@@ -1,6 +1,6 @@
 """Methods against each other at the same level: paired differences per language, and of what happened inside (M§6.1).
 
-`score_pairs` compares scores item by item, with the two-level bootstrap and the exact McNemar test that drops have.
+`score_pairs` compares the study's metric on the same items, with the two-level bootstrap and the test that drops have.
 `contrasts` compares measures that are stored per language and seed (separability, SNR, CKA, retrieval, recovery).
 Both take arms of one study or of two: a pair is made of what both sides share (languages, items by id, seeds, levels).
 """
@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from analysis import inference
 from analysis.items import Items, State
-from analysis.measures.blocks import SEED, crossed, limits
-from analysis.measures.drops import MEAN, TESTED
+from analysis.measures import significance
+from analysis.measures.blocks import SEED, crossed, limits, stacked
+from analysis.measures.drops import MEAN, TESTED, mean_value
 
 Floats = NDArray[np.float64]
 
@@ -43,12 +44,13 @@ class Arm:
 def score_pairs(first: Items, second: Items | None = None) -> pd.DataFrame:
     """Every pair of methods at every level that both have: one row per language and one for the zero-shot mean.
 
-    Without `second` the pairs inside a study, with it those across the two (there dense with dense too, at level 0).
-    difference = a − b as a fraction, with low and high (95%, paired bootstrap over seeds and items); p: exact McNemar
-    over seeds, p_holm adjusted over all rows of the split test here; n, seeds.
+    Without `second` the pairs inside a study, with it those across the two (there dense with dense too, at level 0);
+    none where the two have different metrics.
+    difference = a − b of the metric, with low and high (95%, paired bootstrap over seeds and items); p: that of
+    analysis.measures.significance, p_holm adjusted over all rows of the split test here; n, seeds.
     """
     studies = [first] if second is None else _shared(first, second)
-    if not studies[0].languages:
+    if not studies[0].languages or studies[-1].metric != first.metric:
         return pd.DataFrame()
     rows: list[dict[str, Any]] = []
     for seeds, pairs in _by_seeds(studies).items():
@@ -73,21 +75,15 @@ def _shared(first: Items, second: Items) -> list[Items]:
 def _on(items: Items, codes: tuple[str, ...], kept: Mapping[str, NDArray[Any]]) -> Items:
     rows = {code: pd.Index(items.ids[code]).get_indexer(kept[code]).astype(np.int64) for code in codes}
 
-    def cut(state: State) -> State:
-        score, margin = (
-            {code: values[code][:, rows[code]] for code in codes} for values in (state.score, state.margin)
-        )
-        return replace(state, score=score, margin=margin)
-
     return replace(
         items,
         languages=codes,
         sources=tuple(code for code in items.sources if code in codes),
         ids={code: kept[code] for code in codes},
         chance={code: items.chance[code] for code in codes},
-        dense=cut(items.dense) if items.dense else None,
+        dense=items.dense.take(rows) if items.dense else None,
         continued={},
-        states={key: cut(state) for key, state in items.states.items()},
+        states={key: state.take(rows) for key, state in items.states.items()},
     )
 
 
@@ -111,8 +107,8 @@ def _by_seeds(studies: Sequence[Items]) -> dict[tuple[int, ...], list[tuple[Arm,
 def _rows(items: Items, seeds: tuple[int, ...], pairs: Sequence[tuple[Arm, Arm]]) -> Iterator[dict[str, Any]]:
     arms = {(arm.key, arm.state.sparsity): arm.state.on(seeds) for pair in pairs for arm in pair}
     column = {key: place for place, key in enumerate(arms)}
-    sets = {code: np.stack([state.score[code] for state in arms.values()]) for code in items.languages}
-    means = crossed(sets, items.aligned)
+    states = list(arms.values())
+    means = crossed(stacked(states, "stats"), items.aligned, metric=items.metric)
     for a, b in pairs:
         places = column[a.key, a.state.sparsity], column[b.key, b.state.sparsity]
         keys = {
@@ -120,17 +116,17 @@ def _rows(items: Items, seeds: tuple[int, ...], pairs: Sequence[tuple[Arm, Arm]]
             "recipe_a": a.state.recipe, "study_b": b.study, "method_b": b.state.method, "recipe_b": b.state.recipe, "seeds": len(seeds),
         }  # fmt: skip
         for code in items.languages:
-            a_SN, b_SN = (sets[code][place] for place in places)
+            one, other = (states[place] for place in places)
             yield {
                 **keys,
                 "language": code,
                 "source": code in items.sources,
-                "n": a_SN.shape[1],
-                **_difference(float(a_SN.mean()), float(b_SN.mean()), means[code], places),
-                "p": _p(a_SN, b_SN),
+                "n": one.score[code].shape[1],
+                **_difference(mean_value(one, code), mean_value(other, code), means[code], places),
+                "p": significance.tests(one, other, code)["p"],
             }
         if items.zero_shot:
-            yield {**keys, **_mean(items, sets, means, places)}
+            yield {**keys, **_mean(items, states, means, places)}
 
 
 def _difference(a: float, b: float, means_BK: Floats, places: tuple[int, int]) -> dict[str, float]:
@@ -139,26 +135,19 @@ def _difference(a: float, b: float, means_BK: Floats, places: tuple[int, int]) -
 
 
 def _mean(
-    items: Items, sets: Mapping[str, Floats], means: Mapping[str, Floats], places: tuple[int, int]
+    items: Items, states: Sequence[State], means: Mapping[str, Floats], places: tuple[int, int]
 ) -> dict[str, Any]:
     codes = items.zero_shot
-    a, b = (float(np.mean([sets[code][place].mean() for code in codes])) for place in places)
+    a, b = (float(np.mean([mean_value(states[place], code) for code in codes])) for place in places)
     mean_BK = np.asarray(np.mean([means[code] for code in codes], axis=0))
-    n = int(np.mean([sets[code].shape[2] for code in codes]))
+    n = int(np.mean([states[0].score[code].shape[1] for code in codes]))
     return {
         "language": MEAN,
         "source": False,
         "n": n,
         **_difference(a, b, mean_BK, places),
-        "p": float("nan"),  # McNemar's test is of one language's items; the interval speaks for the mean
+        "p": float("nan"),  # a test is of one language's items; the interval speaks for the mean
     }
-
-
-def _p(a_SN: Floats, b_SN: Floats) -> float:
-    if not (np.isin(a_SN, (0.0, 1.0)).all() and np.isin(b_SN, (0.0, 1.0)).all()):
-        return float("nan")
-    p_S = [inference.mcnemar(a_N, b_N) for a_N, b_N in zip(a_SN, b_SN, strict=True)]
-    return p_S[0] if len(p_S) == 1 else inference.median_p(p_S)
 
 
 # -- measures of what happened inside ------------------------------------------------------------------------------

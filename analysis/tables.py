@@ -310,13 +310,26 @@ def weights(store: Path, study: str, problems: Problems = None) -> pd.DataFrame:
 
     The matrix's own sparsity is `matrix_sparsity` here, because `sparsity` is the level's.
     """
+    return _of_weights(store, study, "weights", problems)
+
+
+def heads(store: Path, study: str, problems: Problems = None) -> pd.DataFrame:
+    """`heads.parquet` of the levels that have it: one row per method, seed, level, block, head and part (M§6.8).
+
+    The columns are named as those of `weights`. Levels of older runs, and of architectures whose heads nobody knows,
+    have no rows.
+    """
+    return _of_weights(store, study, "heads", problems, optional=True)
+
+
+def _of_weights(store: Path, study: str, name: str, problems: Problems, optional: bool = False) -> pd.DataFrame:
     frames = []
     for run, config in readable(store, study, problems):
         for level, facts in finished(run, config, problems):
+            if optional and not level.has(f"{name}.parquet"):
+                continue
             with tolerated(f"{study}/{run.name}/{level.path.name}", problems):
-                frames.append(
-                    _with_facts(level.frame("weights").rename(columns={"sparsity": "matrix_sparsity"}), facts)
-                )
+                frames.append(_with_facts(level.frame(name).rename(columns={"sparsity": "matrix_sparsity"}), facts))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*KEYS, "updates", "step"])
 
 

@@ -54,6 +54,11 @@ def meaning(sections: dict[str, Any], base: Path) -> list[str]:
     ):
         problems.append("train.epochs: must be at least 1 with model.head = 'new', whose head is untrained; got 0")
     problems += _method_problems(sections, base)
+    methods = [method for _, method in _well_formed(sections)]
+    asks = "restoration" in sections and sections["restoration"].levels != "none"
+    if asks and methods and all(method.keep_weights == [] for method in methods):
+        asked = sections["restoration"].levels
+        problems.append(f"restoration.levels: must be 'none' where every method has keep_weights = []; got {asked!r}")
     return problems
 
 

@@ -10,6 +10,7 @@ means the same everywhere); they need neither torch nor a network.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -119,47 +120,118 @@ def _inputs(stats: ArrayLike, weights: ArrayLike | None, columns: int) -> tuple[
     return stats_NK, weights_BN
 
 
-def _out(values_B: Floats, weights: ArrayLike | None) -> Any:
-    return float(values_B[0]) if weights is None else values_B
-
-
 def _ratio(numerator: Floats, denominator: Floats, empty: float) -> Floats:
     return np.divide(numerator, denominator, out=np.full_like(denominator, empty), where=denominator > 0)
 
 
-def _mean(stats: ArrayLike, weights: ArrayLike | None, column: int) -> Any:
-    stats_NK, weights_BN = _inputs(stats, weights, column + 1)
-    return _out(weights_BN @ stats_NK[:, column] / weights_BN.sum(1), weights)
+# -- how a score comes from its items --------------------------------------------------------------------------------
+
+WIDE = 4_000_000  # numbers of a product held at once (32 MB)
+
+
+@dataclass(frozen=True)
+class Sums:
+    """A score that sees its items through sums alone: any number of resamples of any number of models is one product.
+
+    `columns` of the statistics are read (at least `least` must be there). `parts` makes of them, …×N×K, what is
+    summed, …×N×J; `value` makes scores of the sums, …×J, and the number of items.
+    """
+
+    columns: slice
+    least: int
+    parts: Callable[[Floats], Floats]
+    value: Callable[[Floats, Floats], Floats]
+
+    def resampled(self, picked_XNK: Floats, weights_BN: Floats) -> Floats:
+        """Scores `B × X` of X models on B resamples, from `columns` of their statistics and resample counts."""
+        models, items = picked_XNK.shape[:2]
+        counts_B1, found_BX = weights_BN.sum(1)[:, None], np.empty((len(weights_BN), models))
+        width = self.parts(picked_XNK[:1]).shape[-1]
+        step = max(1, WIDE // (width * max(items, len(weights_BN))))
+        for start in range(0, models, step):
+            parts_XNJ = self.parts(picked_XNK[start : start + step])
+            totals = weights_BN @ np.swapaxes(parts_XNJ, 0, 1).reshape(items, -1)
+            totals_BXJ = totals.reshape(len(weights_BN), len(parts_XNJ), -1)
+            found_BX[:, start : start + step] = self.value(totals_BXJ, counts_B1)
+        return found_BX
+
+    def without(self, picked_XNK: Floats) -> Floats:
+        """Scores `X × N` of X models without each item in turn; 2 items or more."""
+        rest = np.array(float(picked_XNK.shape[1] - 1))
+        parts = (self.parts(picked_NK) for picked_NK in picked_XNK)
+        return np.stack([self.value(parts_NJ.sum(0) - parts_NJ, rest) for parts_NJ in parts])
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A score that needs all items of a resample at once (ranks): `function(N×K, B×N) → B`, model after model."""
+
+    columns: slice
+    least: int
+    function: Callable[[Floats, Floats], Floats]
+
+    def resampled(self, picked_XNK: Floats, weights_BN: Floats) -> Floats:
+        """Scores `B × X` of X models on B resamples, from `columns` of their statistics and resample counts."""
+        step = max(1, WIDE // (4 * weights_BN.shape[1]))
+        chunks = [weights_BN[start : start + step] for start in range(0, len(weights_BN), step)]
+        return np.stack(
+            [np.concatenate([self.function(picked_NK, chunk) for chunk in chunks]) for picked_NK in picked_XNK], axis=1
+        )
+
+    def without(self, picked_XNK: Floats) -> Floats:
+        """Scores `X × N` of X models without each item in turn; 2 items or more."""
+        items = picked_XNK.shape[1]
+        step = max(1, WIDE // (4 * items))
+        rows = [np.arange(start, min(items, start + step)) for start in range(0, items, step)]
+        return np.concatenate(
+            [self.resampled(picked_XNK, (np.arange(items) != part[:, None]).astype(np.float64)) for part in rows]
+        ).T
+
+
+def _score(how: Sums | Weighted, stats: ArrayLike, weights: ArrayLike | None) -> Any:
+    """A float, or B values with `weights`: what every score below returns."""
+    stats_NK, weights_BN = _inputs(stats, weights, how.least)
+    values_B = how.resampled(stats_NK[None, :, how.columns], weights_BN)[:, 0]
+    return float(values_B[0]) if weights is None else values_B
+
+
+def _mean_of(column: int) -> Sums:
+    return Sums(slice(column, column + 1), column + 1, _as_they_are, lambda totals, n: totals[..., 0] / n)
+
+
+def _as_they_are(picked: Floats) -> Floats:
+    return picked
+
+
+# -- the scores --------------------------------------------------------------------------------------------------------
 
 
 def accuracy(stats: ArrayLike, weights: ArrayLike | None = None) -> Any:
     """Fraction of items answered correctly; column 0 is 1 for a correct item. Float, or B values with `weights`."""
-    return _mean(stats, weights, 0)
+    return _score(STATISTICS["accuracy"], stats, weights)
 
 
 def em(stats: ArrayLike, weights: ArrayLike | None = None) -> Any:
     """Exact match of questions: mean of column 3 (1 where a normalised answer equals a reference)."""
-    return _mean(stats, weights, 3)
+    return _score(STATISTICS["em"], stats, weights)
 
 
 def ndcg(stats: ArrayLike, weights: ArrayLike | None = None) -> Any:
     """Mean over queries of the normalised discounted gain; one row per query, column 0 its nDCG in [0, 1]."""
-    return _mean(stats, weights, 0)
+    return _score(STATISTICS["ndcg"], stats, weights)
 
 
 def rouge_l(stats: ArrayLike, weights: ArrayLike | None = None) -> Any:
     """Mean of the items' ROUGE-L F1 (the last of the generation columns)."""
-    return _mean(stats, weights, len(GENERATION) - 1)
+    return _score(STATISTICS["rouge_l"], stats, weights)
 
 
-def _class_totals(stats: ArrayLike, weights: ArrayLike | None) -> tuple[Floats, Floats, Floats]:
-    # Counts per resample and class (B×C) of gold, predicted and matched items, by one product with indicators.
-    stats_NK, weights_BN = _inputs(stats, weights, 3)
-    gold, predicted = stats_NK[:, 1:2], stats_NK[:, 2:3]
-    classes = np.unique(stats_NK[:, 1:3])
-    indicators = np.hstack([gold == classes, predicted == classes, (gold == classes) & (predicted == classes)])
-    gold_BC, predicted_BC, matched_BC = np.split(weights_BN @ indicators.astype(np.float64), 3, axis=1)
-    return gold_BC, predicted_BC, matched_BC
+def _class_indicators(picked: Floats) -> Floats:
+    # Of every class: is it gold, is it predicted, is it both? Their sums are the counts that class scores need.
+    gold, predicted = picked[..., :1], picked[..., 1:2]
+    classes = np.unique(picked)
+    parts = (gold == classes, predicted == classes, (gold == classes) & (predicted == classes))
+    return np.concatenate(parts, axis=-1).astype(np.float64)
 
 
 def macro_f1(stats: ArrayLike, weights: ArrayLike | None = None) -> Any:
@@ -169,10 +241,13 @@ def macro_f1(stats: ArrayLike, weights: ArrayLike | None = None) -> Any:
     and is left out of the mean (it still costs the gold classes their matches); in a resample the classes that it
     holds count, so that the mean never divides by an absent class.
     """
-    gold_BC, predicted_BC, matched_BC = _class_totals(stats, weights)
-    present_BC = gold_BC > 0
-    f1_BC = _ratio(2 * matched_BC, gold_BC + predicted_BC, 0.0)
-    return _out((f1_BC * present_BC).sum(1) / present_BC.sum(1), weights)
+    return _score(STATISTICS["macro_f1"], stats, weights)
+
+
+def _macro_f1(totals: Floats, n: Floats) -> Floats:
+    gold, predicted, matched = np.split(totals, 3, axis=-1)
+    f1_C = _ratio(2 * matched, gold + predicted, 0.0)
+    return np.asarray((f1_C * (gold > 0)).sum(-1) / (gold > 0).sum(-1))
 
 
 def matthews(stats: ArrayLike, weights: ArrayLike | None = None) -> Any:
@@ -180,17 +255,15 @@ def matthews(stats: ArrayLike, weights: ArrayLike | None = None) -> Any:
 
     `(N·Σ_c m_c − Σ_c p_c g_c) / √((N² − Σ p_c²)(N² − Σ g_c²))` with gold g, predicted p and matched m counts.
     """
-    gold_BC, predicted_BC, matched_BC = _class_totals(stats, weights)
-    total_B = gold_BC.sum(1)
-    covariance_B = total_B * matched_BC.sum(1) - (gold_BC * predicted_BC).sum(1)
-    spread_B = (total_B**2 - (gold_BC**2).sum(1)) * (total_B**2 - (predicted_BC**2).sum(1))
-    return _out(_ratio(covariance_B, np.sqrt(spread_B), 0.0), weights)
+    return _score(STATISTICS["matthews"], stats, weights)
 
 
-def _micro_f1(stats: ArrayLike, weights: ArrayLike | None, first: int) -> Any:
-    stats_NK, weights_BN = _inputs(stats, weights, first + 3)
-    matched_B, predicted_B, gold_B = (weights_BN @ stats_NK[:, first : first + 3]).T
-    return _out(_ratio(2 * matched_B, predicted_B + gold_B, 0.0), weights)
+def _matthews(totals: Floats, n: Floats) -> Floats:
+    gold, predicted, matched = np.split(totals, 3, axis=-1)
+    count = gold.sum(-1)
+    covariance = count * matched.sum(-1) - (gold * predicted).sum(-1)
+    spread = (count**2 - (gold**2).sum(-1)) * (count**2 - (predicted**2).sum(-1))
+    return _ratio(covariance, np.sqrt(spread), 0.0)
 
 
 def f1(stats: ArrayLike, weights: ArrayLike | None = None) -> Any:
@@ -199,19 +272,22 @@ def f1(stats: ArrayLike, weights: ArrayLike | None = None) -> Any:
     Micro F1 of spans for token tasks. For questions every item has one predicted and one gold answer and its
     word-overlap F1 as the match, which makes this the mean over items, as SQuAD defines it.
     """
-    return _micro_f1(stats, weights, 0)
+    return _score(STATISTICS["f1"], stats, weights)
+
+
+def _micro_f1(totals: Floats, n: Floats) -> Floats:
+    matched, predicted, gold = np.moveaxis(totals, -1, 0)
+    return _ratio(2 * matched, predicted + gold, 0.0)
 
 
 def slot_f1(stats: ArrayLike, weights: ArrayLike | None = None) -> Any:
     """Micro F1 of the slots of a joint task: as `f1`, over columns 3–5 (columns 0–2 belong to the intent)."""
-    return _micro_f1(stats, weights, 3)
+    return _score(STATISTICS["slot_f1"], stats, weights)
 
 
 def token_accuracy(stats: ArrayLike, weights: ArrayLike | None = None) -> Any:
     """Fraction of tokens tagged correctly: Σ column 3 / Σ column 4, so a long sentence counts by its length."""
-    stats_NK, weights_BN = _inputs(stats, weights, 5)
-    correct_B, tokens_B = (weights_BN @ stats_NK[:, 3:5]).T
-    return _out(_ratio(correct_B, tokens_B, np.nan), weights)
+    return _score(STATISTICS["token_accuracy"], stats, weights)
 
 
 def token_macro_f1(stats: ArrayLike, weights: ArrayLike | None = None) -> Any:
@@ -219,49 +295,70 @@ def token_macro_f1(stats: ArrayLike, weights: ArrayLike | None = None) -> Any:
 
     From column 5 on every tag has three counts: gold, predicted and matched words.
     """
-    stats_NK, weights_BN = _inputs(stats, weights, 8)
-    if (stats_NK.shape[1] - 5) % 3:
-        raise ValueError(f"stats: must have 5 + 3·tags columns for this score; got {stats_NK.shape[1]}")
-    totals_BT3 = (weights_BN @ stats_NK[:, 5:]).reshape(len(weights_BN), -1, 3)
-    gold_BT, predicted_BT, matched_BT = np.moveaxis(totals_BT3, -1, 0)
-    f1_BT = _ratio(2 * matched_BT, gold_BT + predicted_BT, 0.0)
-    return _out(_ratio((f1_BT * (gold_BT > 0)).sum(1), (gold_BT > 0).sum(1).astype(np.float64), np.nan), weights)
+    return _score(STATISTICS["token_macro_f1"], stats, weights)
 
 
-def _weighted_correlation(x_BN: Floats, y_BN: Floats, weights_BN: Floats) -> Floats:
-    share_BN = weights_BN / weights_BN.sum(1, keepdims=True)
-    x_BN = x_BN - (share_BN * x_BN).sum(1, keepdims=True)
-    y_BN = y_BN - (share_BN * y_BN).sum(1, keepdims=True)
-    covariance_B, x_B, y_B = ((share_BN * product).sum(1) for product in (x_BN * y_BN, x_BN**2, y_BN**2))
-    # A column without spread has no correlation: its centred values are rounding noise, far below this bound.
-    return _ratio(covariance_B, np.sqrt(np.where((x_B < 1e-24) | (y_B < 1e-24), 0.0, x_B * y_B)), np.nan)
+def _whole_tags(picked: Floats) -> Floats:
+    if picked.shape[-1] % 3:
+        raise ValueError(f"stats: must have 5 + 3·tags columns for this score; got {5 + picked.shape[-1]}")
+    return picked
 
 
-def _unit(values_N: Floats) -> Floats:
-    # Correlations do not see shift or scale; taking both out first keeps them exact for 1e9 + small differences.
-    shifted = values_N - values_N[0]
-    return np.asarray(shifted / max(float(np.abs(shifted).max()), np.finfo(float).tiny))
+def _tags_f1(totals: Floats, n: Floats) -> Floats:
+    gold, predicted, matched = np.moveaxis(totals.reshape(*totals.shape[:-1], -1, 3), -1, 0)
+    f1_T = _ratio(2 * matched, gold + predicted, 0.0)
+    return _ratio((f1_T * (gold > 0)).sum(-1), (gold > 0).sum(-1).astype(np.float64), np.nan)
 
 
 def pearson(stats: ArrayLike, weights: ArrayLike | None = None) -> Any:
     """Pearson correlation of columns 0 (gold) and 1 (predicted); NaN where either has no spread."""
-    stats_NK, weights_BN = _inputs(stats, weights, 2)
-    gold, predicted = _unit(stats_NK[:, 0]), _unit(stats_NK[:, 1])
-    return _out(_weighted_correlation(gold[None], predicted[None], weights_BN), weights)
+    return _score(STATISTICS["pearson"], stats, weights)
+
+
+def _moments(picked: Floats) -> Floats:
+    # Correlations do not see shift or scale: both are taken out first, so that sums of squares lose no digits.
+    shifted = picked - picked[..., :1, :]
+    scaled = shifted / np.maximum(np.abs(shifted).max(-2, keepdims=True), np.finfo(float).tiny)
+    x, y = np.moveaxis(scaled - scaled.mean(-2, keepdims=True), -1, 0)
+    return np.stack([x, y, x * x, y * y, x * y], axis=-1)
+
+
+NO_SPREAD = 1e-12  # of the mean square: what rounding leaves of a variance that is 0
+
+
+def _pearson(totals: Floats, n: Floats) -> Floats:
+    x, y, xx, yy, xy = np.moveaxis(totals / np.asarray(n)[..., None], -1, 0)
+    x_spread, y_spread = xx - x * x, yy - y * y
+    none = (x_spread <= NO_SPREAD * xx) | (y_spread <= NO_SPREAD * yy)
+    return _ratio(xy - x * y, np.sqrt(np.where(none, 0.0, x_spread * y_spread)), np.nan)
+
+
+def spearman(stats: ArrayLike, weights: ArrayLike | None = None) -> Any:
+    """Spearman correlation (Pearson of mid-ranks, ties averaged) of columns 0 and 1; NaN where either is constant.
+
+    Ranks are those inside each resample: with the ranks of the full set, which know items that a resample lacks,
+    intervals would be those of another, easier quantity.
+    """
+    return _score(STATISTICS["spearman"], stats, weights)
 
 
 def _weighted_ranks(values_N: Floats, weights_BN: Floats) -> Floats:
     # Mid-ranks of a resample without building it: an item's rank is the count below it plus half its tie's count.
-    _, tie_N = np.unique(values_N, return_inverse=True)
-    counts_BT = weights_BN @ (tie_N[:, None] == np.arange(tie_N.max() + 1)).astype(np.float64)
-    return np.asarray((np.cumsum(counts_BT, axis=1) - (counts_BT - 1) / 2)[:, tie_N] / weights_BN.sum(1, keepdims=True))
+    order = np.argsort(values_N, kind="stable")
+    first = np.concatenate([[True], np.diff(values_N[order]) > 0])
+    counts_BT = np.add.reduceat(weights_BN[:, order], np.flatnonzero(first), axis=1)
+    tie_N = np.empty(len(order), dtype=np.int64)
+    tie_N[order] = np.cumsum(first) - 1
+    return np.asarray((np.cumsum(counts_BT, axis=1) - (counts_BT - 1) / 2)[:, tie_N])
 
 
-def spearman(stats: ArrayLike, weights: ArrayLike | None = None) -> Any:
-    """Spearman correlation (Pearson of mid-ranks, ties averaged) of columns 0 and 1; NaN where either is constant."""
-    stats_NK, weights_BN = _inputs(stats, weights, 2)
-    gold_BN, predicted_BN = (_weighted_ranks(stats_NK[:, column], weights_BN) for column in (0, 1))
-    return _out(_weighted_correlation(gold_BN, predicted_BN, weights_BN), weights)
+def _spearman(picked_NK: Floats, weights_BN: Floats) -> Floats:
+    n_B1 = weights_BN.sum(1, keepdims=True)
+    x_BN, y_BN = (_weighted_ranks(picked_NK[:, column], weights_BN) - (n_B1 + 1) / 2 for column in (0, 1))
+    covariance_B, x_B, y_B = (
+        np.einsum("bn,bn,bn->b", weights_BN, a_BN, b_BN) for a_BN, b_BN in ((x_BN, y_BN), (x_BN, x_BN), (y_BN, y_BN))
+    )
+    return _ratio(covariance_B, np.sqrt(x_B * y_B), np.nan)
 
 
 def bleu(stats: ArrayLike, weights: ArrayLike | None = None) -> Any:
@@ -271,15 +368,17 @@ def bleu(stats: ArrayLike, weights: ArrayLike | None = None) -> Any:
     a match counts 1/(2^k·total) for its k-th occurrence; an order with no n-gram at all, or no match at any
     order, gives 0.
     """
-    stats_NK, weights_BN = _inputs(stats, weights, 10)
-    totals_BK = weights_BN @ stats_NK[:, :10]
-    length_B, reference_B, matched_BO, total_BO = (*totals_BK.T[:2], totals_BK[:, 2:6], totals_BK[:, 6:10])
-    missing_BO = matched_BO == 0
-    smoothed_BO = np.where(missing_BO, 0.5 ** np.cumsum(missing_BO, axis=1), matched_BO)
-    usable_B = (total_BO > 0).all(1) & ~missing_BO.all(1)
-    precision_BO = np.where(usable_B[:, None], smoothed_BO / np.maximum(total_BO, 1), 1.0)
-    brevity_B = np.minimum(0.0, 1 - reference_B / np.maximum(length_B, 1))
-    return _out(usable_B * np.exp(brevity_B + np.log(precision_BO).mean(1)), weights)
+    return _score(STATISTICS["bleu"], stats, weights)
+
+
+def _bleu(totals: Floats, n: Floats) -> Floats:
+    length, reference, matched_O, total_O = totals[..., 0], totals[..., 1], totals[..., 2:6], totals[..., 6:10]
+    missing_O = matched_O == 0
+    smoothed_O = np.where(missing_O, 0.5 ** np.cumsum(missing_O, axis=-1), matched_O)
+    usable = (total_O > 0).all(-1) & ~missing_O.all(-1)
+    precision_O = np.where(usable[..., None], smoothed_O / np.maximum(total_O, 1), 1.0)
+    brevity = np.minimum(0.0, 1 - reference / np.maximum(length, 1))
+    return np.asarray(usable * np.exp(brevity + np.log(precision_O).mean(-1)))
 
 
 def chrf(stats: ArrayLike, weights: ArrayLike | None = None) -> Any:
@@ -288,14 +387,77 @@ def chrf(stats: ArrayLike, weights: ArrayLike | None = None) -> Any:
     Columns 10–27: for every order hypothesis, reference and matched n-grams. Precision and recall are averaged
     over the orders that both sides have.
     """
-    stats_NK, weights_BN = _inputs(stats, weights, 28)
-    totals_BO3 = (weights_BN @ stats_NK[:, 10:28]).reshape(len(weights_BN), 6, 3)
-    hypothesis_BO, reference_BO, matched_BO = np.moveaxis(totals_BO3, -1, 0)
-    usable_BO = (hypothesis_BO > 0) & (reference_BO > 0)
-    orders_B = np.maximum(usable_BO.sum(1), 1)
-    precision_B = (_ratio(matched_BO, hypothesis_BO, 0.0) * usable_BO).sum(1) / orders_B
-    recall_B = (_ratio(matched_BO, reference_BO, 0.0) * usable_BO).sum(1) / orders_B
-    return _out(_ratio(5 * precision_B * recall_B, 4 * precision_B + recall_B, 0.0), weights)
+    return _score(STATISTICS["chrf"], stats, weights)
+
+
+def _chrf(totals: Floats, n: Floats) -> Floats:
+    hypothesis, reference, matched = np.moveaxis(totals.reshape(*totals.shape[:-1], 6, 3), -1, 0)
+    usable = (hypothesis > 0) & (reference > 0)
+    orders = np.maximum(usable.sum(-1), 1)
+    precision = (_ratio(matched, hypothesis, 0.0) * usable).sum(-1) / orders
+    recall = (_ratio(matched, reference, 0.0) * usable).sum(-1) / orders
+    return _ratio(5 * precision * recall, 4 * precision + recall, 0.0)
+
+
+STATISTICS: dict[str, Sums | Weighted] = {
+    "accuracy": _mean_of(0),
+    "macro_f1": Sums(slice(1, 3), 3, _class_indicators, _macro_f1),
+    "matthews": Sums(slice(1, 3), 3, _class_indicators, _matthews),
+    "f1": Sums(slice(0, 3), 3, _as_they_are, _micro_f1),
+    "slot_f1": Sums(slice(3, 6), 6, _as_they_are, _micro_f1),
+    "token_accuracy": Sums(slice(3, 5), 5, _as_they_are, lambda totals, n: _ratio(totals[..., 0], totals[..., 1], np.nan)),
+    "token_macro_f1": Sums(slice(5, None), 8, _whole_tags, _tags_f1),
+    "em": _mean_of(3),
+    "ndcg": _mean_of(0),
+    "pearson": Sums(slice(0, 2), 2, _moments, _pearson),
+    "spearman": Weighted(slice(0, 2), 2, _spearman),
+    "bleu": Sums(slice(0, 10), 10, _as_they_are, _bleu),
+    "chrf": Sums(slice(10, 28), 28, _as_they_are, _chrf),
+    "rouge_l": _mean_of(len(GENERATION) - 1),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ItemScore:
+    """What the `score` of one item is in a study with this headline.
+
+    `whole`: an item can be wholly right (score 1), so that it can break and be repaired. `correct`: the score is 0 or 1
+    by definition, so that McNemar's test applies. `mean`: the headline is the mean of these scores. `constant`: what the best constant answer scores, from the gold
+    classes of the items; None where that is known from the data alone (a run's `baselines`).
+    """
+
+    title: str
+    whole: bool = True
+    correct: bool = False
+    mean: bool = False
+    constant: Callable[[Floats], float] | None = None
+
+
+def _majority(gold_N: Floats) -> float:
+    return float(np.unique(gold_N, return_counts=True)[1].max() / len(gold_N))
+
+
+def _constant_macro_f1(gold_N: Floats) -> float:
+    # One class has recall 1 and its share as precision, the others have nothing.
+    share = _majority(gold_N)
+    return 2 * share / (1 + share) / len(np.unique(gold_N))
+
+
+_ERROR = ItemScore("Absolute error, negative", whole=False)
+ITEM_SCORES: dict[str, ItemScore] = {
+    "accuracy": ItemScore("Correct", correct=True, mean=True, constant=_majority),
+    "macro_f1": ItemScore("Correct", correct=True, constant=_constant_macro_f1),
+    "matthews": ItemScore("Correct", correct=True, constant=lambda gold_N: 0.0),
+    "f1": ItemScore("F1 of the item"),
+    "slot_f1": ItemScore("Correct intent"),
+    "token_accuracy": ItemScore("Token accuracy of the item"),
+    "token_macro_f1": ItemScore("Token accuracy of the item"),
+    "em": ItemScore("F1 of the item"),
+    "ndcg": ItemScore("nDCG of the query", mean=True),
+    "pearson": _ERROR,
+    "spearman": _ERROR,
+    **dict.fromkeys(("bleu", "chrf", "rouge_l"), ItemScore("BLEU of the item", whole=False)),
+}
 
 
 FUNCTIONS: dict[str, Score] = {

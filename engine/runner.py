@@ -110,6 +110,7 @@ def _attempted(context: Context) -> None:
         with context.alive():
             context.prepare()
             _kind(job)(context)
+            _take_apart(context)
         context.beat(context.total, "done", force=True)
         run.finish("done", seconds=round(time.monotonic() - context.started, 1))
         context.forget()
@@ -162,6 +163,27 @@ def _kind(job: Job) -> Callable[[Context], None]:
 
     usual = imported.arm if job.plan and job.plan.checkpoint else arms.method
     return arms.KINDS.get(job.run.method, usual)
+
+
+def _take_apart(context: Context) -> None:
+    """Restore the levels that the study asks for part by part (M§6.6), before the run is done: cancelled, it goes on here."""
+    study, run = context.bench.study, context.run
+    if study.restoration.levels == "none" or run.method in CONTROLS:
+        return
+    from engine import restore
+
+    processes.wait()  # the main process has written the last level
+    levels = restore.due(run, study.restoration, study.study.seeds)
+    for level in levels:
+        name = level.path.name
+
+        def report(done: int, of: int, what: str, name: str = name) -> None:
+            context.beat(context.total, f"restoring {name}, {done} of {of}: {what}", force=True)
+
+        restore.restore(run, name, context.bench, study.restoration.items, report)
+        run.say(f"level {name}: restored part by part, {study.restoration.items} items per language")
+    if not levels and (study.restoration.seeds == "all" or run.seed == min(study.study.seeds)):
+        run.say("nothing to restore: no level of this run keeps weights of the dense model's shape")
 
 
 def _reason(error: Exception) -> str:

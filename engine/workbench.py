@@ -18,10 +18,10 @@ from engine.config import CalibrationSection, ConfigError, Study, TaskSection
 from engine.config import load as load_study
 from engine.data import Encoded, TaskData, capped, encode, hash_order, load_calibration, load_task, probe
 from engine.evaluate import test_frame
-from engine.guidance import Teacher
 from engine.plan import Plan
 from engine.probing import MOST_TEST, MOST_TRAIN, ProbingTask
 from engine.stats import calibration_rows
+from engine.teacher import Teacher
 from engine.trainer import VALIDATION_CAP, Settings, updates
 
 if TYPE_CHECKING:

@@ -858,3 +858,46 @@ def best_span(start: np.ndarray, end: np.ndarray, inside: np.ndarray, longest: i
         if inside[i] and inside[j]
     ]
     return max(found, key=lambda one: one[0])
+
+
+def kurtosis(weight):
+    values = [float(v) for v in double(weight).ravel()]
+    mean = sum(values) / len(values)
+    second, fourth = (sum((v - mean) ** power for v in values) / len(values) for power in (2, 4))
+    return fourth / second**2 - 3
+
+
+def norm_kept(reference, weight):
+    now, before = (math.sqrt(sum(v * v for v in double(side).ravel())) for side in (weight, reference))
+    return now / before
+
+
+def head(dense, now, part, number, width):
+    """Measures of one attention head from a block's own matrices O×I: its rows of query, key and value, its columns of the output."""
+    chosen = ("query", "key", "value", "attention_output") if part == "all" else (part,)
+    units: list[tuple[list[float], list[float]]] = []
+    for name in chosen:
+        for place in range(number * width, (number + 1) * width):
+            before, after = (
+                [row[place] for row in side[name]] if name == "attention_output" else list(side[name][place])
+                for side in (double_all(dense), double_all(now))
+            )
+            units.append((before, after))
+    flat = [v for _, after in units for v in after]
+    cosines = [unit_cosine([before], [after])[0] for before, after in units]
+    known = [value for value in cosines if not math.isnan(value)]
+    return {
+        "weights": len(flat),
+        "removed": sum(v == 0 for v in flat),
+        "sparsity": sum(v == 0 for v in flat) / len(flat),
+        "norm_kept": norm_kept([v for before, _ in units for v in before], flat),
+        "hoyer": hoyer(flat) if any(flat) else math.nan,
+        "kurtosis": kurtosis(flat) if any(flat) else math.nan,
+        "unit_cosine_mean": sum(known) / len(known),
+        "units": len(units),
+        "units_left": sum(any(v != 0 for v in after) for _, after in units),
+    }
+
+
+def double_all(matrices):
+    return {name: double(value) for name, value in matrices.items()}

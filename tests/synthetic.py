@@ -21,7 +21,8 @@ import pandas as pd
 
 from engine import record
 from engine.record import Level, Run
-from engine.weights import summary
+from engine.structured import Group
+from engine.weights import heads, summary
 
 LANGUAGES = ("en", "de", "fr", "es", "ru", "tr", "ar", "hi", "sw", "zh", "vi", "el", "th", "ur", "bg")
 # Harm at full sparsity: the smaller, the better the method.
@@ -50,6 +51,7 @@ class Shape:
     weights: bool = True
     parallel: bool = True
     kept: bool = False  # weights of every level
+    heads: int = 4  # attention heads per block; 0 as in runs of older versions
     restored: bool = False  # items of a restoration beside the highest level of every method's first seed
     shuffle: bool = False  # write the rows of every level in another order
     extra: dict[str, Any] = field(default_factory=dict)
@@ -126,6 +128,17 @@ class World:
                 weight = _rng("weight", seed, layer, kind).standard_t(5, size).astype(np.float32) * 0.02
                 found[f"encoder.layer.{layer}.{kind}"] = (_Matrix(layer, kind), weight)
         return found
+
+    def heads(self) -> list[Group]:
+        """Where the heads of every block lie in its matrices."""
+        width, names = (
+            self.shape.width // self.shape.heads,
+            [f"encoder.layer.{layer}" for layer in range(self.shape.layers)],
+        )
+        return [
+            Group(layer, "head", self.shape.heads, width, {f"{name}.{kind}": (0,) for kind in ("query", "key", "value")}, {f"{name}.attention_output": (0,)})
+            for layer, name in enumerate(names)
+        ]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -316,9 +329,10 @@ def _write_weights(world: World, level: Level, method: str, seed: int, sparsity:
     bound = np.partition(pooled, count)[count] if count else -np.inf
     masks = {name: score >= bound for name, score in scores.items()}
     pruned = {name: (matrix, weight * masks[name]) for name, (matrix, weight) in dense.items()}
-    level.write_frame(
-        "weights", summary(pruned, None if method == "dense" else {name: weight for name, (_, weight) in dense.items()})
-    )
+    reference = None if method == "dense" else {name: weight for name, (_, weight) in dense.items()}
+    level.write_frame("weights", summary(pruned, reference))
+    if world.shape.heads:
+        level.write_frame("heads", heads(world.heads(), pruned, reference))
     if sparsity:
         level.write_masks(masks)
     if world.shape.kept:

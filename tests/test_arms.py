@@ -126,6 +126,47 @@ def test_levels_are_exact_and_cost_the_same_in_every_arm(finished: dict[str, Run
             ), name
 
 
+def test_all_arms_draw_the_same_batches_and_noise_at_the_same_update(
+    tiny_study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Common random numbers: an independent training sees at update u what the iterative arms see there (M§4.7)."""
+    import torch
+
+    from engine import trainer
+
+    path = tiny_study(
+        "\n".join(
+            f'[[method]]\nrecipe = "magnitude"\nname = "{way}-{start}"\nlevels = [0.5, 0.8]\npath = "{way}"\nstart = "{start}"'
+            for way in ("iterative", "independent")
+            for start in ("dense", "pretrained")
+        )
+    )
+    path.write_text(path.read_text().replace("epochs = 6", "epochs = 3\nretrain_epochs = 2"))
+    study = config.load(path)
+    bench = Workbench.open(study)
+    drawn: list[tuple[tuple[int, ...], int]] = []
+    step = trainer._step
+
+    def recording(*arguments):  # type: ignore[no-untyped-def]
+        drawn.append((tuple(arguments[3]), torch.initial_seed()))
+        return step(*arguments)
+
+    monkeypatch.setattr(trainer, "_step", recording)
+    seen = {}
+    for job in runner.jobs(study, tmp_path / "store"):
+        drawn.clear()
+        assert runner.execute(job, bench) == "done"
+        seen[job.run.method] = list(drawn)
+    whole = seen["dense"] + seen["dense_continued"]
+    per_level = len(seen["dense_continued"]) // 2
+    assert len(whole) == len(seen["dense"]) + 2 * per_level and len({rows for rows, _ in whole}) > per_level
+    assert seen["iterative-dense"] == seen["dense_continued"]
+    assert seen["iterative-pretrained"] == whole
+    # Independent: one training per level, each from its start.
+    assert seen["independent-dense"] == whole[-2 * per_level : -per_level] + whole[-2 * per_level :]
+    assert seen["independent-pretrained"] == whole[:-per_level] + whole
+
+
 def test_removed_weights_are_zero_in_what_is_kept(finished: dict[str, Run]) -> None:
     for name, run in finished.items():
         for level in run.levels():
@@ -151,10 +192,35 @@ def test_a_ramp_on_an_iterative_path_starts_from_the_level_before(finished: dict
     assert all((~low[name] <= ~high[name]).all() for name in low)
 
 
-def test_scores_gathered_in_training_may_bring_weights_back(finished: dict[str, Run]) -> None:
-    for name in ("movement", "platon", "pins"):
-        low, high = (level.masks() for level in finished[f"{name}-s0"].levels())
-        assert any((high[matrix] & ~low[matrix]).any() for matrix in low), name
+def test_scores_gathered_in_training_may_bring_weights_back(
+    tiny_study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from engine.masked import Masked
+
+    returned: dict[str, int] = {}
+    set_ = Masked.set
+
+    def counting(self, masks, zero=True):  # type: ignore[no-untyped-def]
+        before = self.masks_OI() or masks
+        returned[now] += sum(int((masks[name] & ~before[name]).sum()) for name in masks)
+        set_(self, masks, zero)
+
+    monkeypatch.setattr(Masked, "set", counting)
+    text = '[[method]]\nrecipe = "{}"\nlevels = [0.8]\n'
+    path = tiny_study(
+        "".join(text.format(name) + window for name, window in (
+            ("movement", ""), ("platon", "criterion = { window = 2 }\n"), ("pins", "criterion = { window = 2 }\n"),
+        )) + text.format("magnitude") + 'path = "independent"\n'
+    )  # fmt: skip
+    path.write_text(path.read_text().replace("epochs = 6", "epochs = 3\nretrain_epochs = 4"))
+    study = config.load(path)
+    bench = Workbench.open(study)
+    for job in runner.jobs(study, tmp_path / "store"):
+        now = job.run.method
+        returned[now] = 0
+        runner.execute(job, bench)
+    assert min(returned[name] for name in ("movement", "platon", "pins")) > 0
+    assert returned["magnitude"] == 0
 
 
 def test_strength_decides_the_sparsity_of_learned_gates(finished: dict[str, Run]) -> None:
@@ -395,7 +461,7 @@ def test_snapshots_are_bounded_in_order_and_not_taken_when_nothing_follows(tiny_
 
     import torch
 
-    from engine import guidance
+    from engine import guidance, teacher
     from engine.objectives import OBJECTIVES
     from engine.plan import Part
 
@@ -410,7 +476,7 @@ def test_snapshots_are_bounded_in_order_and_not_taken_when_nothing_follows(tiny_
     for done in range(1, 5):
         one.step_done(done, nullcontext)
         torch.nn.init.normal_(next(model.base_model.encoder.parameters()))
-        last.append(guidance.item_bank(*shared[1:]))
+        last.append(teacher.item_bank(*shared[1:]))
         one.epoch_done(nullcontext)
     assert one.snapshots is not None
     assert torch.equal(one.snapshots, torch.stack(last[1:3], 1))

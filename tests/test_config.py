@@ -35,6 +35,28 @@ def test_defaults_are_those_of_the_contract() -> None:
     assert study.model.head == "new"
 
 
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ('levels = "first"', "restoration.levels: must be one of 'none', 'last' or 'all'; got 'first'"),
+        ("items = 0", "restoration.items: must be at least 1; got 0"),
+        ("level = 0.9", "restoration.level: unknown key; choices: levels, items, seeds"),
+    ],
+)
+def test_restoration_is_off_unless_asked_for(section: str, message: str) -> None:
+    study = config.parse(GOOD, Path())
+    assert (study.restoration.levels, study.restoration.items, study.restoration.seeds) == ("none", 64, "first")
+    assert problems(f"{GOOD}[restoration]\n{section}") == [message]
+
+
+def test_restoration_of_a_study_that_keeps_no_weights_is_refused() -> None:
+    nothing = f'{GOOD}keep_weights = []\n[restoration]\nlevels = "all"'
+    wanted = "restoration.levels: must be 'none' where every method has keep_weights = []; got 'all'"
+    assert problems(nothing) == [wanted]
+    other = f'{nothing}\n[[method]]\nrecipe = "lamp"\nlevels = [0.5]'
+    assert config.parse(other, Path()).restoration.levels == "all"
+
+
 def test_every_problem_is_reported_at_once() -> None:
     text = """
 [study]

@@ -294,6 +294,7 @@ def test_contrastive_matches_reference(seed, dtype, limited):
     a, c, positives, valid = contrast_case(seed, dtype=dtype)
     valid = valid if limited else None
     found = objectives.contrastive(a, c, positives, 0.3, valid)
+    assert found == objectives.contrastive(a, c, positives.float(), 0.3, valid)
     expected = reference.contrastive(a, c, positives.tolist(), 0.3, None if valid is None else valid.tolist())
     assert float(found) == pytest.approx(expected, rel=1e-4)
 

@@ -477,7 +477,7 @@ def test_every_measure_of_weights(page: Open, name: str) -> None:
     assert len(figures(app)) == 3
 
 
-@pytest.mark.parametrize("view", ["training", "distribution", "overlap"])
+@pytest.mark.parametrize("view", ["training", "heads", "distribution", "overlap"])
 def test_every_view_of_weights(page: Open, view: str) -> None:
     drawn = figures(page("weights", "many", view=view, level="0.9", method="magnitude"))
     assert len(drawn) == 3
@@ -485,6 +485,19 @@ def test_every_view_of_weights(page: Open, view: str) -> None:
         assert "random and magnitude" in texts(
             page("weights", "many", view=view, level="0.9")
         ) or "magnitude and random" in texts(page("weights", "many", view=view, level="0.9"))
+
+
+def test_heads_and_what_older_runs_lack(page: Open, tmp_path: Path) -> None:
+    app = page("weights", "many", view="heads", level="0.9", method="magnitude", part="value", measure="hoyer")
+    assert "Hoyer sparsity of heads (value) under magnitude at 90%" in texts(app)
+    assert "Under random pruning heads span" in texts(app)
+    store = write_store(tmp_path, small(heads=0, activations=False, seeds=1))
+    assert "has no measures of its attention heads" in texts(page("weights", store, view="heads"))
+
+
+def test_sizes_of_survivors_through_the_levels(page: Open) -> None:
+    app = page("weights", "many", view="distribution", across="levels", method="magnitude")
+    assert "of magnitude: dense " in texts(app)
 
 
 def test_weights_of_one_seed_and_sizes_of_every_level(page: Open) -> None:

@@ -392,10 +392,10 @@ def test_a_figure_carries_reading_caption_data_and_definition() -> None:
 def test_measures_are_read_once_they_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRUNOSCOPE_STORE", str(tmp_path))
     run = write_run(tmp_path, World(SMALL), "dense", 0)
-    assert loading.measure(SMALL.study, "degradation") is None and loading.level_measures(SMALL.study, "cka") is None
+    assert loading.measure(SMALL.study, "degradation") is None and loading.level_rows(SMALL.study, "cka") is None
     files.write(files.of_study(tmp_path, SMALL.study), "degradation", "0" * 16, pd.DataFrame({"drop": [1.0]}))
     files.write(files.of_level(run.level(0.0)), "cka", "1" * 16, pd.DataFrame({"cka": [0.5]}))
-    degradation, cka = loading.measure(SMALL.study, "degradation"), loading.level_measures(SMALL.study, "cka")
+    degradation, cka = loading.measure(SMALL.study, "degradation"), loading.level_rows(SMALL.study, "cka")
     assert degradation is not None and degradation["drop"].tolist() == [1.0]
     assert cka is not None and cka["cka"].tolist() == [0.5]
 

@@ -294,7 +294,7 @@ def test_codes_and_the_source_language_of_another_set(tmp_path: Path, monkeypatc
         ]
         return pd.DataFrame(rows)
 
-    monkeypatch.setattr(data, "read_hub", read_hub)
+    monkeypatch.setattr("engine.data.reader.read_hub", read_hub)
     text = '[study]\nname = "x"\n[task]\nname = "americas-nli"\nlanguages = ["en", "ay"]\n[[method]]\nrecipe = "magnitude"\nlevels = [0.5]\n'
     found = data.load_task(config.parse(text, tmp_path))
     assert found.labels == ("entailment", "neutral", "contradiction")

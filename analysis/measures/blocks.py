@@ -1,7 +1,9 @@
-"""One set of bootstrap means for a whole study: the states that share seeds and items, resampled together (M§6.1).
+"""One set of bootstrap values for a whole study: the states that share seeds and items, resampled together (M§6.1).
 
-Every drop, difference in differences or mean over languages is a difference or mean of columns of the same draws:
-the paired two-level bootstrap of analysis.inference, done for all states and languages in one matrix product.
+What is resampled are items; the study's own metric is then computed on every resample, whether it is a mean of item
+scores or not, from the sums of its statistics. Every drop, difference in differences or mean over languages is a
+difference or mean of columns of the same draws: the paired two-level bootstrap of analysis.inference, done for all
+states of a language in one matrix product.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis import inference
-from analysis.items import Items, State
+from analysis.items import Items, State, metric_values
 from analysis.tables import CONTROLS
 
 Floats = NDArray[np.float64]
@@ -24,9 +26,9 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Block:
-    """States with the same seeds, on the same items: columns of one set of bootstrap means.
+    """States with the same seeds, on the same items: columns of one set of bootstrap values.
 
-    `states[0]` is dense, then the continued ones, then the pruned; `column` says where each stands.
+    `score`: of the study's metric; `margin`: of the mean margin. `states[0]` is dense, then the continued ones, then the pruned; `column` says where each stands.
     """
 
     items: Items
@@ -48,11 +50,15 @@ class Block:
         return tuple(state for state in self.states if state.method not in CONTROLS)
 
 
-def crossed(sets: Mapping[str, Floats], aligned: bool, seed: int = SEED, resamples: int = inference.RESAMPLES) -> Means:
-    """Bootstrap means of many states at once: per language states × seeds × items → resamples × states.
+def crossed(
+    sets: Mapping[str, Floats], aligned: bool, seed: int = SEED, resamples: int = inference.RESAMPLES, metric: str = ""
+) -> Means:
+    """Bootstrap values of many states at once, per language resamples × states.
 
-    Seeds are drawn jointly for all languages, items once for all languages where `aligned` (they then share their
-    item axis), else per language; the resampled mean of a state is `Σ_s Σ_i u_s v_i x_si / (S·N)` with counts u, v.
+    `sets`: per language states × seeds × items, whose means are taken; or with a `metric` states × seeds × items × the
+    columns that it reads. Seeds are drawn jointly for all languages, items once for all languages where `aligned`
+    (they then share their item axis), else per language. A state's resampled value is `Σ_s u_s M_s(v) / S` with
+    counts u, v: the mean over the drawn seeds of the metric on the drawn items (for a mean `Σ_s Σ_i u_s v_i x_si / (S·N)`).
     """
     rng = inference.generator(seed)
     largest = max(values.shape[2] for values in sets.values())
@@ -62,17 +68,25 @@ def crossed(sets: Mapping[str, Floats], aligned: bool, seed: int = SEED, resampl
         count = min(step, resamples - start)
         seed_BS = inference.resample_counts(next(iter(sets.values())).shape[1], rng, count)
         item_BN: Floats | None = None
-        for code, values_KSN in sets.items():
+        for code, values in sets.items():
             if item_BN is None or not aligned:
-                item_BN = inference.resample_counts(values_KSN.shape[2], rng, count)
-            parts[code].append(_means(values_KSN, seed_BS, item_BN))
+                item_BN = inference.resample_counts(values.shape[2], rng, count)
+            parts[code].append(_over_seeds(_per_seed(values, item_BN, metric), seed_BS))
     return {code: np.concatenate(chunks) for code, chunks in parts.items()}
 
 
-def _means(values_KSN: Floats, seed_BS: Floats, item_BN: Floats) -> Floats:
-    states, seeds, items = values_KSN.shape
-    sums_BKS = (item_BN @ values_KSN.reshape(states * seeds, items).T).reshape(len(item_BN), states, seeds)
-    return np.asarray(np.einsum("bks,bs->bk", sums_BKS, seed_BS) / (seeds * items))
+def _per_seed(values: Floats, item_BN: Floats, metric: str) -> Floats:
+    """Resamples × states × seeds."""
+    states, seeds, items = values.shape[:3]
+    if metric:
+        found_BX = metric_values(metric, values.reshape(states * seeds, items, -1), item_BN)
+    else:
+        found_BX = item_BN @ values.reshape(states * seeds, items).T / items
+    return np.asarray(found_BX).reshape(len(item_BN), states, seeds)
+
+
+def _over_seeds(values_BKS: Floats, seed_BS: Floats) -> Floats:
+    return np.asarray(np.einsum("bks,bs->bk", values_BKS, seed_BS) / seed_BS.shape[1])
 
 
 def blocks(items: Items) -> list[Block]:
@@ -92,12 +106,13 @@ def blocks(items: Items) -> list[Block]:
 def _block(items: Items, dense: State, seeds: tuple[int, ...], pruned: list[State]) -> Block:
     continued = [state.on(seeds) for state in items.continued.values() if set(seeds) <= set(state.seeds)]
     states = (dense.on(seeds), *continued, *pruned)
-    score, margin = (crossed(_stacked(states, kind), items.aligned) for kind in ("score", "margin"))
-    return Block(items, seeds, states, score, margin)
+    score = crossed(stacked(states, "stats"), items.aligned, metric=items.metric)
+    return Block(items, seeds, states, score, crossed(stacked(states, "margin"), items.aligned))
 
 
-def _stacked(states: Sequence[State], kind: str) -> dict[str, Floats]:
-    return {code: np.stack([getattr(state, kind)[code] for state in states]) for code in states[0].score}
+def stacked(states: Sequence[State], kind: str) -> dict[str, Floats]:
+    """Per language one array of all states: `crossed` takes these."""
+    return {code: np.stack([getattr(state, kind)[code] for state in states]) for code in getattr(states[0], kind)}
 
 
 def limits(values_B: Floats) -> tuple[float, float]:

@@ -12,8 +12,9 @@ from analysis import degradation as cost
 from analysis import inference
 from analysis.items import State
 from analysis.measures.blocks import Block, blank, with_interval
-from analysis.measures.drops import MEAN, keys
+from analysis.measures.drops import MEAN, keys, mean_drop
 from analysis.tables import CONTROLS
+from engine.metrics import ITEM_SCORES
 
 NOTHING = ("shuffled", "shuffled_low", "shuffled_high")
 NOISE = ("difference", "largest", "churn")
@@ -25,7 +26,7 @@ def controls(own: Sequence[Block], shared: Sequence[Block]) -> pd.DataFrame:
     random_drop: the drop of random pruning at the same sparsity; beyond_random (with _low, _high): what the method
     keeps of it, paired. rerun_difference, rerun_largest, rerun_churn: two dense models of different seeds on the same
     items (NaN with one seed). shuffled (with _low, _high): the drop with gold labels dealt out at random (NaN where
-    the task type has no classes, and for the mean of sets that are not parallel).
+    the metric is no mean over classified items, and for the mean of sets that are not parallel).
     """
     rows = [row for block in own for row in _rows(block, {code: (code,) for code in block.items.languages})]
     rows += [row for block in shared if block.items.zero_shot for row in _rows(block, {MEAN: block.items.zero_shot})]
@@ -37,7 +38,7 @@ def _rows(block: Block, groups: dict[str, tuple[str, ...]]) -> Iterator[dict[str
     for state in block.pruned():
         for name, codes in groups.items():
             row = {**keys(block, state), "language": name, "source": set(codes) <= set(block.items.sources)}
-            drop = float(np.mean([(block.states[0].score[code] - state.score[code]).mean() for code in codes]))
+            drop = float(np.mean([mean_drop(block.states[0], state, code) for code in codes]))
             yield {**row, "drop": drop, **_beyond(block, state, codes), **noise[name], **_shuffled(block, state, codes)}
 
 
@@ -45,8 +46,8 @@ def _beyond(block: Block, state: State, codes: Sequence[str]) -> dict[str, float
     other = next((one for one in block.pruned() if one.recipe == "random" and one.sparsity == state.sparsity), None)
     if other is None or other is state:
         return {"random_drop": np.nan, **blank("beyond_random")}
-    value = float(np.mean([(state.score[code] - other.score[code]).mean() for code in codes]))
-    lost = float(np.mean([(block.states[0].score[code] - other.score[code]).mean() for code in codes]))
+    value = float(np.mean([mean_drop(state, other, code) for code in codes]))
+    lost = float(np.mean([mean_drop(block.states[0], other, code) for code in codes]))
     columns = [block.column(state), block.column(other)]
     values_B = np.mean([block.score[code][:, columns[0]] - block.score[code][:, columns[1]] for code in codes], axis=0)
     return {"random_drop": lost, **with_interval("beyond_random", value, values_B)}
@@ -58,7 +59,7 @@ def _noise(block: Block, codes: Sequence[str]) -> dict[str, float]:
     if dense is None or len(dense.seeds) < 2:
         return {f"rerun_{name}": np.nan for name in NOISE}
     parts = [inference.rerun_noise(dense.score[code]) for code in codes]
-    means_S = np.mean([dense.score[code].mean(1) for code in codes], axis=0)
+    means_S = np.mean([dense.value[code] for code in codes], axis=0)
     apart = inference.rerun_noise(means_S[:, None])
     return {
         "rerun_difference": apart["difference"],
@@ -69,7 +70,7 @@ def _noise(block: Block, codes: Sequence[str]) -> dict[str, float]:
 
 def _shuffled(block: Block, state: State, codes: Sequence[str]) -> dict[str, float]:
     items, dense = block.items, block.states[0]
-    known = all(code in items.gold and code in state.answer for code in codes)
+    known = all(code in items.gold and code in state.answer for code in codes) and ITEM_SCORES[items.metric].mean
     if not known or (len(codes) > 1 and not items.aligned):
         return dict.fromkeys(NOTHING, np.nan)
     # Languages of a parallel set share their items, hence their labels: they are stacked like seeds.

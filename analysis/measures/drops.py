@@ -1,6 +1,7 @@
 """Study-wide measures of degradation (M§6.1): drops with intervals, tests, spread over languages, safe levels, rankings.
 
-The tables of one study, each row from columns of the same bootstrap means (analysis.measures.blocks).
+The tables of one study, each row from columns of the same bootstrap values (analysis.measures.blocks). Scores and drops
+are of the study's own metric, also where that is no mean of item scores.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from analysis import degradation as cost
 from analysis import inference
 from analysis.items import Items, State
+from analysis.measures import significance
 from analysis.measures.blocks import SEED, Block, blank, blocks, limits, with_interval
 
 Floats = NDArray[np.float64]
@@ -51,10 +53,11 @@ def frames(own: Sequence[Block], shared: Sequence[Block]) -> dict[str, pd.DataFr
 def degradation(own: Sequence[Block], shared: Sequence[Block]) -> pd.DataFrame:
     """One row per split, method, level and language. All intervals are 95%; scores and drops are fractions.
 
-    dense, continued, pruned (each with _low, _high): mean scores over seeds and items; `continued` is the dense
-    model after as many updates. drop, drop_continued: dense − pruned, continued − pruned, on the same items.
-    relative_drop, retention, normalised_retention (above chance). p: exact McNemar over seeds; p_holm: adjusted
-    over all rows of the split test. minimum_detectable: smallest drop that these items show. did, did_margin: how
+    dense, continued, pruned (each with _low, _high): the study's metric (column `metric`) on the items, mean over
+    seeds; `continued` is the dense model after as many updates. drop, drop_continued: dense − pruned, continued −
+    pruned, on the same items. relative_drop, retention, normalised_retention (above the metric's chance level). p,
+    discordant, minimum_detectable: see analysis.measures.significance; p_holm: adjusted over all rows of the split
+    test. did, did_margin: how
     much more than the source languages this one loses, in score and in margin, on the items of `shared` (parallel
     sets only). per_seed, per_seed_drop: the pruned score and the drop of each seed.
     """
@@ -106,8 +109,7 @@ def keys(block: Block, state: State) -> dict[str, Any]:
 
 def _cell(block: Block, state: State, code: str) -> dict[str, Any]:
     dense, continued = block.states[0], block.continued(state.step)
-    a_SN, b_SN = dense.score[code], state.score[code]
-    row: dict[str, Any] = {"n": a_SN.shape[1], "chance": block.items.chance[code]}
+    row: dict[str, Any] = {"n": dense.score[code].shape[1], "chance": block.items.chance[code]}
     row |= _scores(block, code, {"dense": dense, "continued": continued, "pruned": state})
     row |= _drops(block, code, state, dense, continued)
     chance = block.items.chance[code]
@@ -122,9 +124,9 @@ def _cell(block: Block, state: State, code: str) -> dict[str, Any]:
     )
     return {
         **row,
-        **_tests(a_SN, b_SN),
-        "per_seed": b_SN.mean(1).tolist(),
-        "per_seed_drop": (a_SN - b_SN).mean(1).tolist(),
+        **significance.tests(dense, state, code),
+        "per_seed": state.value[code].tolist(),
+        "per_seed_drop": (dense.value[code] - state.value[code]).tolist(),
     }
 
 
@@ -135,7 +137,7 @@ def _scores(block: Block, code: str, states: Mapping[str, State | None]) -> dict
         row |= (
             blank(name)
             if state is None or place is None
-            else with_interval(name, float(state.score[code].mean()), block.score[code][:, place])
+            else with_interval(name, mean_value(state, code), block.score[code][:, place])
         )
     return row
 
@@ -147,21 +149,18 @@ def _drops(block: Block, code: str, state: State, dense: State, continued: State
             row |= blank(name)
             continue
         values_B = block.score[code][:, block.column(reference)] - block.score[code][:, block.column(state)]
-        row |= with_interval(name, float((reference.score[code] - state.score[code]).mean()), values_B)
+        row |= with_interval(name, mean_drop(reference, state, code), values_B)
     return row
 
 
-def _tests(a_SN: Floats, b_SN: Floats) -> dict[str, float]:
-    if not (np.isin(a_SN, (0.0, 1.0)).all() and np.isin(b_SN, (0.0, 1.0)).all()):
-        return {"p": float("nan"), "discordant": float("nan"), "minimum_detectable": float("nan")}
-    p_S = [inference.mcnemar(a_N, b_N) for a_N, b_N in zip(a_SN, b_SN, strict=True)]
-    p = p_S[0] if len(p_S) == 1 else inference.median_p(p_S)
-    discordant = float((a_SN != b_SN).mean())
-    return {
-        "p": p,
-        "discordant": discordant,
-        "minimum_detectable": inference.minimum_detectable_drop(a_SN.shape[1], discordant),
-    }
+def mean_value(state: State, code: str) -> float:
+    """The study's metric, mean over seeds."""
+    return float(state.value[code].mean())
+
+
+def mean_drop(reference: State, state: State, code: str) -> float:
+    """How much less of the metric the state has, mean over seeds."""
+    return float((reference.value[code] - state.value[code]).mean())
 
 
 def _did(block: Block) -> dict[Place, dict[str, float]]:
@@ -169,20 +168,24 @@ def _did(block: Block) -> dict[Place, dict[str, float]]:
     found: dict[Place, dict[str, float]] = {}
     for state in block.pruned() if block.items.sources else ():
         for code in block.items.zero_shot:
-            row = _extra_drop(block, state, code, "score", "did") | _extra_drop(
-                block, state, code, "margin", "did_margin"
-            )
-            found[block.items.split, state.method, state.sparsity, code] = row
+            metric = {other: mean_drop(block.states[0], state, other) for other in (code, *block.items.sources)}
+            margin = {other: _lost_margin(block, state, other) for other in metric}
+            found[block.items.split, state.method, state.sparsity, code] = {
+                **_extra_drop(block, state, code, metric, block.score, "did"),
+                **_extra_drop(block, state, code, margin, block.margin, "did_margin"),
+            }
     return found
 
 
-def _extra_drop(block: Block, state: State, code: str, kind: str, name: str) -> dict[str, float]:
-    means, column = getattr(block, kind), block.column(state)
-    drops, drops_B = {}, {}
-    for other in (code, *block.items.sources):
-        drops[other] = float((getattr(block.states[0], kind)[other] - getattr(state, kind)[other]).mean())
-        drops_B[other] = means[other][:, 0] - means[other][:, column]
-    sources = block.items.sources
+def _lost_margin(block: Block, state: State, code: str) -> float:
+    return float((block.states[0].margin[code] - state.margin[code]).mean())
+
+
+def _extra_drop(
+    block: Block, state: State, code: str, drops: Mapping[str, float], values: Mapping[str, Floats], name: str
+) -> dict[str, float]:
+    sources, column = block.items.sources, block.column(state)
+    drops_B = {other: values[other][:, 0] - values[other][:, column] for other in drops}
     value = drops[code] - float(np.mean([drops[source] for source in sources]))
     return with_interval(name, value, drops_B[code] - np.mean([drops_B[source] for source in sources], axis=0))
 
@@ -235,10 +238,9 @@ def _over(block: Block, codes: Sequence[str], state: State, dense: State, contin
 
 
 def _unequal(block: Block, codes: Sequence[str], state: State, dense: State) -> dict[str, Any]:
-    drops = {code: (dense.score[code] - state.score[code]).mean(0) for code in codes}
-    means = {code: float(values.mean()) for code, values in drops.items()}
+    means = {code: mean_drop(dense, state, code) for code in codes}
     worst = max(means, key=means.__getitem__)
-    sources = [float((dense.score[code] - state.score[code]).mean()) for code in block.items.sources]
+    sources = [mean_drop(dense, state, code) for code in block.items.sources]
     row: dict[str, Any] = {
         "worst_language": worst,
         "worst": means[worst],
@@ -247,9 +249,10 @@ def _unequal(block: Block, codes: Sequence[str], state: State, dense: State) -> 
     if len(codes) < 2:
         return {**row, **dict.fromkeys(("std", "range", "std_equal", "range_equal", "p_differ"), np.nan)}
     seen = cost.spread(list(means.values()))
-    shuffled = inference.shuffled_drops(list(drops.values()), SEED, EQUAL_PERMUTATIONS, block.items.aligned)
+    drops = [(dense.influence[code] - state.influence[code]).mean(0) for code in codes]  # whose mean is the drop
+    shuffled = inference.shuffled_drops(drops, SEED, EQUAL_PERMUTATIONS, block.items.aligned)
     equal = cost.equal_spread(shuffled)
-    p = inference.languages_differ(list(drops.values()), SEED, PERMUTATIONS, block.items.aligned)[2]
+    p = inference.languages_differ(drops, SEED, PERMUTATIONS, block.items.aligned)[2]
     return {
         **row,
         "std": seen["std"],
@@ -287,7 +290,7 @@ def _uppers(group: pd.DataFrame) -> Floats:
 def ranking(shared: Sequence[Block]) -> pd.DataFrame:
     """Does the methods' order on the source carry over? One row per split, level and zero-shot language (M§6.1).
 
-    tau (Kendall's τ-b of the methods' mean scores, with low and high), over `methods` methods that share level and
+    tau (Kendall's τ-b of the methods' scores, with low and high), over `methods` methods that share level and
     seeds; the control (recipe random) is left out, since being last everywhere it would lift every τ.
     """
     return pd.DataFrame([row for block in shared for row in _ranking_rows(block)])
@@ -303,7 +306,7 @@ def _ranking_rows(block: Block) -> Iterator[dict[str, Any]]:
         columns = np.array([block.column(state) for state in states])
         source = items.sources[0]
         for code in items.zero_shot:
-            means = [[float(state.score[language].mean()) for state in states] for language in (source, code)]
+            means = [[mean_value(state, language) for state in states] for language in (source, code)]
             tau = float(inference.kendall_tau(means[0], means[1])[0])
             tau_B = inference.kendall_tau(block.score[source][:, columns], block.score[code][:, columns])
             kept_B = tau_B[~np.isnan(tau_B)]
