@@ -438,7 +438,7 @@ def test_an_interrupted_driver_leaves_cancelled_runs(
     tiny_study: Callable[..., Path], tmp_path: Path, on_ray: Callable[..., subprocess.Popen[str]]
 ) -> None:
     path, store = tiny_study(), tmp_path / "store"
-    path.write_text(path.read_text().replace("epochs = 6", "epochs = 2000"))
+    path.write_text(path.read_text().replace("epochs = 6", "epochs = 1000"))
     process = on_ray("run", path, "--store", store, "--executor", "ray", "--no-measure")
     dense = Run(store / "tiny" / "dense-s0")
     wait(lambda: any(line["type"] == "train" for line in dense.metrics()), process)

@@ -19,7 +19,7 @@ import typer
 
 from engine import record
 
-GRACE_SECONDS = 3.0
+GRACE_SECONDS = 10.0
 
 app = typer.Typer(
     add_completion=False,
