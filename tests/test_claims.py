@@ -160,7 +160,7 @@ def test_the_shipped_study_has_every_arm_that_a_claim_reads(tmp_path: Path) -> N
 
 
 def test_fewer_seeds_have_another_name_and_leave_the_stored_board(tmp_path: Path) -> None:
-    text = command.study_text("bundled-claims-1-seeds", 1)
+    text = command.study_text("bundled-claims-1-seeds", [0])
     study = config.parse(text, command.FOLDER)
     assert study.study.name == "bundled-claims-1-seeds" and study.study.seeds == [0]
 

@@ -138,8 +138,8 @@ def test_an_interrupted_restoration_goes_on(done: tuple[Run, Workbench], monkeyp
 def restoring(done: tuple[Run, Workbench], folder: Path, **asked: object) -> tuple[Workbench, list[runner.Job]]:
     """The same study with a restoration in it, in a store of its own where everything but the arm is done."""
     run, bench = done
-    section = bench.study.restoration.modelkeep_file(update=asked)
-    study = bench.study.modelkeep_file(update={"restoration": section})
+    section = bench.study.restoration.model_copy(update=asked)
+    study = bench.study.model_copy(update={"restoration": section})
     for name in ("dense-s0", "dense_continued-s0"):
         if (run.path.parent / name).exists():
             shutil.copytree(run.path.parent / name, folder / "tiny" / name)
