@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from engine.workbench import Workbench
 
 
+PATIENCE = 2.0  # seconds in which the word to stop may follow the end of another process
+
+
 @dataclass(frozen=True)
 class Job:
     """One run of a study: a control (no plan) or a method."""
@@ -89,13 +92,13 @@ def execute(job: Job, bench: Workbench, report: Report = lambda *_: None) -> str
         return "done"
     run.reopen()
     context = Context(job, bench, report, _attempt(run))
-    try:
-        with terminable():
+    with terminable():
+        try:
             _attempted(context)
-    except (Cancelled, KeyboardInterrupt):
-        run.say("cancelled")
-        run.finish("cancelled", reason="asked to stop")
-        raise
+        except (Cancelled, KeyboardInterrupt):
+            run.say("cancelled")
+            run.finish("cancelled", reason="asked to stop")
+            raise
     return "done"
 
 
@@ -115,6 +118,8 @@ def _attempted(context: Context) -> None:
         run.finish("done", seconds=round(time.monotonic() - context.started, 1))
         context.forget()
     except Exception as error:
+        if not in_step(error):
+            time.sleep(PATIENCE)
         reason = _reason(error)
         run.say(f"failed: {reason}")
         run.finish("failed", reason=reason)
@@ -189,6 +194,8 @@ def _take_apart(context: Context) -> None:
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno == 28:
         return "the disk is full: free some space and resume the run"
+    if isinstance(error, RuntimeError) and not in_step(error):
+        return f"this process failed, or another one ended and says why: {error}"
     return str(error) or type(error).__name__
 
 
@@ -198,20 +205,30 @@ def _attempt(run: Run) -> int:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Turn SIGTERM into `Cancelled`, so that a cancelled run still writes its state. Only the main thread may."""
+    """Turn SIGTERM into `Cancelled`, so that a cancelled run still writes its state. Only the main thread may.
+
+    The first word to stop counts, SIGTERM or the keyboard's: a launcher sends one after the other, and the second must not
+    interrupt what is said about the first.
+    """
+    asked = []
 
     def stop(number: int, frame: object) -> None:
-        raise Cancelled
+        if not asked:
+            asked.append(number)
+            raise Cancelled if number == signal.SIGTERM else KeyboardInterrupt
 
+    # A shell's background job ignores the keyboard, and goes on doing so.
+    heard = [number for number in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(number) != signal.SIG_IGN]
     try:
-        before = signal.signal(signal.SIGTERM, stop)
+        before = {number: signal.signal(number, stop) for number in heard}
     except ValueError:
         yield
         return
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run_config(job: Job, bench: Workbench) -> dict[str, Any]:

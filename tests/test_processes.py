@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine import config, device, processes, runner
+from engine import config, device, processes, queue, runner
 from engine.config import ConfigError
 from engine.mirror import Mirror
 from engine.record import Run
@@ -251,13 +253,18 @@ def test_a_mirror_writes_nothing(tmp_path: Path) -> None:
 # -- as a user starts it ------------------------------------------------------------------------------------------------
 
 
-def launch(*arguments: object, count: int = 2) -> subprocess.CompletedProcess[str]:
+def launcher(*arguments: object, count: int = 2) -> list[str]:
     """`accelerate launch`; --multi_gpu starts the processes on a machine without GPUs, too."""
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(count)]
-    launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    command = [*launcher, "-m", "engine", *map(str, arguments)]
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(count)]
+    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    return [*command, "-m", "engine", *map(str, arguments)]
+
+
+def launch(*arguments: object) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500, check=False)
+    return subprocess.run(
+        launcher(*arguments), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500, check=False
+    )
 
 
 @pytest.mark.long
@@ -303,3 +310,34 @@ def test_mistakes_are_said_once_and_sharding_is_refused(
     assert refused.returncode != 0 and len([line for line in lines if line.startswith("accelerate launch: must")]) == 1
     assert all(line.startswith(("accelerate launch", "process 1: ")) for line in lines)
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("whole_group", [True, False])
+def test_the_word_to_stop_reaches_every_process(
+    whole_group: bool, tiny_study: Callable[..., Path], tmp_path: Path
+) -> None:
+    """The keyboard's goes to all processes at once, that of `cancel` to the main one, whose end ends the others."""
+    path, store = tiny_study(), tmp_path / "store"
+    path.write_text(path.read_text().replace("epochs = 6", "epochs = 1000"))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = Run(store / "tiny" / "dense-s0")
+    with (tmp_path / "out.txt").open("w") as log:
+        command = launcher("run", path, "--store", store, "--no-measure")
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
+        try:
+            end = time.monotonic() + 300
+            while not any(line["type"] == "train" for line in run.metrics()):
+                assert process.poll() is None and time.monotonic() < end, (tmp_path / "out.txt").read_text()
+                time.sleep(0.2)
+            if whole_group:
+                os.killpg(process.pid, signal.SIGINT)
+            else:
+                assert queue.cancel(store, "tiny/dense-s0") == "stopping"
+            assert process.wait(timeout=100) != 0
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    assert run.state() == "cancelled", (tmp_path / "out.txt").read_text()
+    assert Run(store / "tiny" / "magnitude-s0").state() == "missing"
