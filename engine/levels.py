@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from engine import evaluate, extract
+from engine import evaluate, extract, processes
 from engine.masked import Masked
 from engine.model import ARCHITECTURES, matrices
 from engine.probing import means, probing_items
-from engine.record import Level, write_json
+from engine.record import Level
 from engine.size import compacted, latency_ms, size
 from engine.structured import shape_of, unit_groups
 from engine.weights import heads, summary
@@ -58,13 +58,14 @@ def write_level(
         level.write_arrays(
             "weights", {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
         )
-    facts["latency_ms_batch32"] = latency_ms(model, encoded, bench.handle)
-    facts |= _smaller(context, model, facts, dense)
+    if processes.main():  # alone, so that nothing else is timed
+        facts["latency_ms_batch32"] = latency_ms(model, encoded, bench.handle)
+        facts |= _smaller(context, model, facts, dense)
     facts |= {
         "bytes_weights": level_bytes(level, "weights.safetensors"),
         "bytes_masks": level_bytes(level, "masks.safetensors"),
     }
-    write_json(level.path / "size.json", facts)
+    level.write_size(facts)
     context.run.say(f"level {level.path.name}: measured sparsity {facts['sparsity_prunable']:.4f}")
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from engine import evaluate, record
+from engine import evaluate, processes, record
 from engine.config import ConfigError, RestorationSection
 from engine.data import hash_order
 from engine.export import find_level
@@ -139,12 +139,22 @@ def restore(
     items = _evaluate(run, folder / "restoration.partial.parquet", key, states, frame, bench, report)
     means = summary(items)
     facts = {"study": run.study, "run": run.name, "method": run.method, "seed": run.seed, "level": level.path.name}
-    for name, table in (("restoration_items", items), ("restoration", means)):
-        whole = pd.concat([pd.DataFrame({**facts, "sparsity": level.sparsity}, index=table.index), table], axis=1)
-        record.write_frame(folder / f"{name}-{key}.parquet", whole)
+    facts["sparsity"] = level.sparsity
+    tables = {
+        name: pd.concat([pd.DataFrame(facts, index=table.index), table], axis=1)
+        for name, table in (("restoration_items", items), ("restoration", means))
+    }
+    if processes.main():
+        _store(folder, tables, key)
+    return tables["restoration"]
+
+
+def _store(folder: Path, tables: Mapping[str, pd.DataFrame], key: str) -> None:
+    """Write the finished tables in the place of older ones."""
+    for name, table in tables.items():
+        record.write_frame(folder / f"{name}-{key}.parquet", table)
         _remove_older(folder, name, key)
     (folder / "restoration.partial.parquet").unlink(missing_ok=True)
-    return record.read_frame(final)
 
 
 def _dense_level(run: Run) -> Level:
@@ -205,7 +215,8 @@ def _evaluate(
         scored = evaluate.score(model, bench.data.type, frame, encoded, bench.data.labels, bench.handle)
         rows = evaluate.predictions(scored, frame)[0][["language", "id", "score", "margin"]].assign(**keys)
         done = pd.concat([done, rows], ignore_index=True) if len(done) else rows
-        record.write_frame(partial, done.assign(key=key))
+        if processes.main():
+            record.write_frame(partial, done.assign(key=key))
     report(len(work), len(work), "done")
     return done[[*KEYS, "language", "id", "score", "margin"]]
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine import processes
 from engine.data import Encoded, evaluation_batches
-from engine.model import states
+from engine.device import dropout_off
 from engine.tasks.batches import Blocks, Rows, first_rows, one_each, pool
 
 if TYPE_CHECKING:
@@ -104,13 +105,8 @@ def _seer(model: nn.Module, encoded: Encoded, kind: TaskType, handle: Accelerato
     import torch
 
     def see(items: np.ndarray) -> Seen:
-        training = model.training
-        model.eval()
-        batch = encoded.batch(items, handle.device)
-        with torch.no_grad(), handle.autocast(), states(model, last_only=True) as collected:
-            logits = kind.logits(model, batch)
-        model.train(training)
-        return Seen(kind, logits, collected[-1], batch, items)
+        with torch.no_grad(), dropout_off(model):
+            return Seen(kind, *processes.network(model, kind, encoded, items, handle), items)
 
     return see
 

@@ -10,15 +10,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine import processes
 from engine.data import Encoded, training_batches
 from engine.device import reseed, seed_of
 from engine.guidance import Guidance
 from engine.masked import Masked
-from engine.model import states
 from engine.plan import Part
 from engine.pruning import Pruning
 from engine.teacher import Seen
@@ -170,6 +171,7 @@ def run_cycle(
         model.load_state_dict({name.removeprefix("best/"): value for name, value in best.items()})
         score = float(best_score)  # type: ignore[arg-type]  # there are best weights, so there is a score
     pruning.finish()
+    processes.check_same(list(model.parameters()), "weights")
     model.eval()
     return score
 
@@ -250,18 +252,21 @@ def _gradients(
 
     sums: dict[str, Tensor] = {}
     for part in np.array_split(rows, min(accumulate, len(rows))):
-        batch = train.batch(part, handle.device)
-        with states(model, last_only=True) as collected, handle.autocast():
-            logits = kind.logits(model, batch)
-        task_loss = kind.loss(logits, batch)
-        loss, logged = guidance.loss(task_loss, Seen(kind, logits, collected[-1], batch, part))
-        share = len(part) / len(rows)
-        handle.backward(loss * share)
-        for name, value in {"loss": loss, "task_loss": task_loss, **logged}.items():
-            found = torch.as_tensor(value, device=loss.device).detach().double() * share
+        seen, share = Seen(kind, *processes.network(model, kind, train, part, handle), part), len(part) / len(rows)
+        for name, value in processes.in_step(partial(_learn, seen, guidance, handle, share)).items():
+            found = torch.as_tensor(value, device=handle.device).detach().double() * share
             sums[name] = sums[name] + found if name in sums else found
+    processes.add_up([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
     # Read back at once: a look at every single value would wait for the accelerator each time.
     return dict(zip(sums, torch.stack(list(sums.values())).tolist(), strict=True))
+
+
+def _learn(seen: Seen, guidance: Guidance, handle: Accelerator, share: float) -> dict[str, Any]:
+    """Backward through the loss of one micro-batch; what to log of it."""
+    task_loss = seen.kind.loss(seen.logits, seen.batch)
+    loss, logged = guidance.loss(task_loss, seen)
+    handle.backward(loss * share)
+    return {"loss": loss, "task_loss": task_loss, **logged}
 
 
 def learning_cost(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -46,9 +45,17 @@ class Workbench:
     teachers: dict[int, Teacher] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, study: Study) -> Workbench:
-        """Load data and tokenizer; raise ConfigError with everything that is wrong with them."""
-        _refuse_several_processes()
+    def open(cls, study: Study, several: bool = False) -> Workbench:
+        """Load data and tokenizer; raise ConfigError with everything that is wrong with them.
+
+        `several`: the caller is made for several processes (`engine.processes`) and writes in one of them only.
+        """
+        if not several and devices.launched() > 1:
+            raise ConfigError(
+                [
+                    f"accelerate launch: must start one process, except for `run` without --restore; got {devices.launched()}"
+                ]
+            )
         data = load_task(study)
         path = models.model_path(study.model.name, study.base)
         tokenizer = models.load_tokenizer(path)
@@ -315,10 +322,3 @@ class Workbench:
                     f"cannot reach it; got {window}"
                 ]
             )
-
-
-def _refuse_several_processes() -> None:
-    """Several processes would write one run folder; until runs are gathered across processes, one is the rule."""
-    count = os.environ.get("WORLD_SIZE", "1")
-    if count != "1":
-        raise ConfigError([f"accelerate launch: must start one process in this version; got {count}"])

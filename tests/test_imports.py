@@ -16,8 +16,8 @@ FROM_ENGINE = {"config", "registry", "record", "metrics"} | TABLES
 # The way a datum goes. A module may import what stands to its left, and the shared pieces of any place.
 ORDER = [
     "hub", "registry", "metrics", "schedule", "criteria", "mask", "objectives", "tasks", "config", "recipes", "plan", "checks", "model", "reading", "data",
-    "device", "stats", "masked", "structured", "pruning", "teacher", "guidance", "trainer", "evaluate", "extract", "size", "weights", "probing", "workbench",
-    "record", "context", "selection", "levels", "arm", "arms", "runner", "estimate", "queue", "commands",
+    "device", "processes", "stats", "masked", "structured", "pruning", "teacher", "guidance", "trainer", "evaluate", "extract", "size", "weights", "probing", "workbench",
+    "record", "mirror", "context", "selection", "levels", "arm", "arms", "runner", "estimate", "queue", "cluster", "progress", "commands",
 ]  # fmt: skip
 
 
@@ -80,7 +80,8 @@ def test_imports_point_left(path: Path) -> None:
 @pytest.mark.parametrize(
     "module",
     ["engine.config", "engine.checks", "engine.registry", "engine.record", "engine.recipes", "engine.criteria", "engine.mask", "engine.objectives",
-     "engine.schedule", "engine.tasks", "engine.tasks.languages", "engine.metrics", "engine.model", "engine.structured", "engine.queue", "analysis.tables", "analysis.figures"],
+     "engine.schedule", "engine.tasks", "engine.tasks.languages", "engine.metrics", "engine.model", "engine.structured", "engine.queue", "engine.cluster",
+     "analysis.tables", "analysis.figures"],
 )  # fmt: skip
 def test_no_torch_when_imported(module: str) -> None:
     code = f"import sys, {module}; print('torch' in sys.modules or 'transformers' in sys.modules)"

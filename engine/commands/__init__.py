@@ -6,7 +6,9 @@ to answer at once.
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from functools import wraps
@@ -16,6 +18,8 @@ from typing import Annotated, Any
 import typer
 
 from engine import record
+
+GRACE_SECONDS = 10.0
 
 app = typer.Typer(
     add_completion=False,
@@ -32,6 +36,10 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 def fail(lines: list[str], code: int) -> typer.Exit:
     """Print one unwrapped line per problem to stderr and give the exit to raise."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and (number := int(os.environ.get("RANK", "0"))):
+        # Mostly every process finds the same. The main one says it, and its end ends this one before it repeats it.
+        time.sleep(GRACE_SECONDS)
+        lines = [f"process {number}: {line}" for line in lines]
     for line in lines:
         print(" ".join(line.split()), file=sys.stderr)
     return typer.Exit(code)
@@ -64,8 +72,6 @@ def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def quiet() -> None:
     """Keep the terminal for our own words: libraries' progress bars and advice off."""
-    import os
-
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from transformers.utils import logging

@@ -1,4 +1,4 @@
-"""All runs of a study in this process, one after the other, with bars on the terminal."""
+"""All runs of a study, one after the other in this process or as tasks of a cluster, with bars on the terminal."""
 
 from __future__ import annotations
 
@@ -10,31 +10,47 @@ from engine.commands.kept import keep, refuse_another
 
 if TYPE_CHECKING:
     from engine.config import Study
+    from engine.progress import Display
     from engine.runner import Job
 
 
-def foreground(study: Study, text: str, where: Path, resume: bool, measure: bool, restore: bool = False) -> None:
-    """Do all runs of a study in this process, then measure; `text` is kept as the study's file."""
-    from engine import queue, runner
+def foreground(
+    study: Study, text: str, where: Path, resume: bool, measure: bool, restore: bool = False, on_cluster: bool = False
+) -> None:
+    """Do all runs of a study in this process, or watch a cluster do them, then measure; `text` is kept as the study's file.
+
+    Of several processes (`engine.processes`) each comes through here, and the main one says and writes.
+    """
+    from engine import cluster, processes, queue, runner
 
     jobs = runner.jobs(study, where)
+    ray = cluster.connect() if on_cluster else None
     _refuse_interrupted(jobs, resume)
     refuse_another(study, where)
     quiet()
+    from engine.progress import Display
     from engine.workbench import Workbench
 
-    bench = Workbench.open(study)
+    # What the cluster's machines compute with need not be here.
+    bench = Workbench.open(study, several=True) if ray is None else Workbench.open(runner.on_device(study, "cpu"))
     bench.verify([job.plan for job in jobs if job.plan and job.run.seed == study.study.seeds[0]])
+    jobs = runner.watched(jobs)
     for job in jobs:
-        if (job.run.path / "config.json").exists():
+        if ray is None and (job.run.path / "config.json").exists():
             job.run.begin(runner.run_config(job, bench))
-    keep(text, where / study.study.name, study.base)
-    failed = _run_all(jobs, bench)
-    failed += _restore_all(jobs, bench, restore)
-    if measure and queue.measure(where, study.study.name):
+    if processes.main():
+        keep(text, where / study.study.name, study.base)
+    with Display(len(jobs), quiet=not processes.main()) as display:
+        for note in bench.data.notes:
+            display.note(note)
+        failed = _run_all(jobs, bench, display) if ray is None else cluster.run_all(ray, jobs, where, study, display)
+    if processes.count() == 1 or not failed:
+        failed += _restore_all(jobs, bench, restore)
+    if measure and processes.main() and queue.measure(where, study.study.name):
         failed.append(f"measures of {study.study.name} failed: see {where / study.study.name / 'measure.log'}")
     if failed:
         raise fail(failed, 1)
+    processes.leave()
 
 
 def _refuse_interrupted(jobs: list[Job], resume: bool) -> None:
@@ -48,39 +64,20 @@ def _refuse_interrupted(jobs: list[Job], resume: bool) -> None:
         raise ConfigError([f"{name}: was interrupted ({states[name]}): add --resume to go on" for name in begun])
 
 
-def _run_all(jobs: list[Job], bench: Any) -> list[str]:
-    """Run every job with a bar each second; returns one line per failed run. A failed dense run stops its methods."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
+def _run_all(jobs: list[Job], bench: Any, display: Display) -> list[str]:
+    """Run every job; returns one line per failed run. A failed dense run stops its methods."""
     from engine import runner
 
     failed: list[str] = []
-    console = Console()
-    for note in bench.data.notes:
-        console.print(f"note: {note}", markup=False, highlight=False)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        TextColumn("{task.fields[phase]}", markup=False),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as bar:
-        whole = bar.add_task("all runs", total=len(jobs), phase="")
-        for number, job in enumerate(jobs):
-            task = bar.add_task(job.name, total=1.0, phase="waiting")
-
-            def report(name: str, fraction: float, phase: str, task: Any = task) -> None:
-                bar.update(task, completed=fraction, phase=phase)
-
-            try:
-                runner.execute(job, bench, report)
-            except Exception as error:
-                failed.append(f"{job.name}: {error}")
-            bar.remove_task(task)
-            bar.update(whole, completed=number + 1, phase=f"{number + 1} of {len(jobs)}")
-            if not console.is_terminal:
-                print(f"{number + 1}/{len(jobs)} {job.name}: {job.run.state()}", flush=True)
+    for job in jobs:
+        display.show(job.name, 0.0, "waiting")
+        try:
+            runner.execute(job, bench, display.show)
+        except Exception as error:
+            failed.append(f"{job.name}: {error}")
+            if not runner.in_step(error):
+                break  # the processes are not at one place any more: nothing can be done together
+        display.end(job.name, job.run.state())
     return failed
 
 
@@ -95,8 +92,10 @@ def _restore_all(jobs: list[Job], bench: Any, flag: bool) -> list[str]:
         asked = asked.model_copy(update={"levels": "last"})
     if asked.levels == "none":
         return []
+    from engine import processes
     from engine import restore as restoration
 
+    processes.wait()  # the main process has written the last run
     failed = []
     for job in jobs:
         if job.run.state() != "done":
@@ -104,7 +103,10 @@ def _restore_all(jobs: list[Job], bench: Any, flag: bool) -> list[str]:
         for level in restoration.due(job.run, asked, bench.study.study.seeds):
             try:
                 restoration.restore(job.run, level.path.name, bench, asked.items)
-                print(f"{job.name}: restored part by part at {level.sparsity:.4g}", flush=True)
+                if processes.main():
+                    print(f"{job.name}: restored part by part at {level.sparsity:.4g}", flush=True)
             except Exception as error:
                 failed.append(f"{job.name}: restoration: {error}")
+                if processes.count() > 1:
+                    return failed
     return failed

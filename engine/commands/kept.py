@@ -26,15 +26,9 @@ def keep(text: str, folder: Path, base: Path) -> None:
 
 def stored(store: Path, name: str) -> Study:
     """A study from its copy in the store."""
-    from engine import config
+    from engine import runner  # where a worker and a cluster's task read it, too
 
-    folder = store / name
-    if not (folder / "study.toml").is_file():
-        raise record.RecordError(
-            f"study: must be one of {', '.join(record.studies(store)) or 'none: the store is empty'}; got {name!r}"
-        )
-    base = Path(record.read_json(folder / "study.json")["base"])
-    return config.parse((folder / "study.toml").read_text(encoding="utf-8"), base, f"{name}/study.toml")
+    return runner.stored_study(store, name)
 
 
 def refuse_another(study: Study, store: Path) -> None:

@@ -10,7 +10,6 @@ import typer
 from engine import record
 from engine.commands import Debug, RunName, Store, StudyFile, app, fail, guarded, quiet
 from engine.commands.foreground import foreground
-from engine.commands.kept import stored
 
 
 @app.command()
@@ -18,7 +17,7 @@ from engine.commands.kept import stored
 def run(
     study_file: StudyFile,
     store: Store = None,
-    executor: Annotated[str, typer.Option(help="local or ray")] = "local",
+    executor: Annotated[str, typer.Option(help="local: one run at a time, here; ray: on a Ray cluster.")] = "local",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with interrupted runs.")] = False,
     measure: Annotated[bool, typer.Option(help="Compute derived measures afterwards.")] = True,
     restore: Annotated[
@@ -26,14 +25,14 @@ def run(
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Run a study in the foreground, all its runs in one process, then measure."""
+    """Run a study in the foreground, all its runs in one process or as tasks of a cluster, then measure."""
     from engine import config
 
     study = config.load(study_file)
-    if executor != "local":
-        raise config.ConfigError([f"executor: must be local in this version; got {executor!r}"])
+    if executor not in ("local", "ray"):
+        raise config.ConfigError([f"executor: must be local or ray; got {executor!r}"])
     text = study_file.read_text(encoding="utf-8-sig")
-    foreground(study, text, record.store_path(store), resume, measure, restore)
+    foreground(study, text, record.store_path(store), resume, measure, restore, executor == "ray")
 
 
 @app.command("import")
@@ -70,26 +69,7 @@ def execute(
     """Do one run of a stored study in this process (what the worker starts)."""
     from engine import runner
 
-    where = record.store_path(store)
-    run = record.find_run(where, name)
-    with runner.terminable():
-        try:
-            study = stored(where, run.study)
-            if device != "auto":
-                study = study.model_copy(update={"study": study.study.model_copy(update={"device": device})})
-            job = next((job for job in runner.jobs(study, where) if job.name == name), None)
-            if job is None:
-                raise record.RecordError(f"RUN: must be a run of the study {study.study.name}; got {name!r}")
-            run.beat(step=0, total=1, phase="loading", attempt=0)
-            quiet()
-            from engine.workbench import Workbench
-
-            runner.execute(job, Workbench.open(study))
-        except record.Cancelled:
-            if run.status() is None:
-                run.finish("cancelled", reason="asked to stop before it began")
-            raise fail([f"{name}: cancelled"], 1) from None
-        except Exception as error:
-            if run.status() is None:
-                run.finish("failed", reason=str(error))
-            raise
+    try:
+        runner.execute_stored(record.store_path(store), name, device, quiet)
+    except record.Cancelled:
+        raise fail([f"{name}: cancelled"], 1) from None
