@@ -22,6 +22,7 @@ import pandas as pd
 from engine import hub
 from engine.config import ENDINGS, ConfigError, TaskSection
 from engine.tasks import TASKS
+from engine.tasks.row import PARQUET
 
 STREAM_BYTES = 256 * 2**20
 STREAM_ROWS = 1_000_000  # kept of a file above that size without a limit in the study
@@ -248,8 +249,13 @@ def read_hub(task: TaskSection, split: str, language: str) -> pd.DataFrame:
     }
     hub_split = (task.split or {}).get(split, split).replace("{language}", code)
     hub.settle()
+    where: dict[str, Any] = {"name": names["config"] or None, "split": hub_split}
+    if task.revision == PARQUET:
+        # The copy has a folder per configuration and split and no card that names them, so that `datasets` sees one
+        # configuration, "default", and refuses any other name.
+        where = {"data_files": {split: f"{names['config'] or 'default'}/{hub_split}/*.parquet"}, "split": split}
     try:
-        rows = datasets.load_dataset(names["dataset"], names["config"] or None, split=hub_split, revision=task.revision)
+        rows = datasets.load_dataset(names["dataset"], revision=task.revision, **where)
     except Exception as error:  # the hub client raises many kinds; each of them means that this split is not to be had
         raise ConfigError(
             [
@@ -257,7 +263,8 @@ def read_hub(task: TaskSection, split: str, language: str) -> pd.DataFrame:
                 f"{(str(error).splitlines() or [type(error).__name__])[0]}; on an offline machine download it elsewhere and give task.train and task.test as files"
             ]
         ) from None
-    return _plain({name: [_named(value, feature) for value in rows[name]] for name, feature in rows.features.items()})
+    columns = rows[:]  # all at once: column by column every value would be decoded alone
+    return _plain({name: [_named(value, rows.features[name]) for value in columns[name]] for name in rows.features})
 
 
 def _named(value: Any, feature: Any) -> Any:

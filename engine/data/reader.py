@@ -10,7 +10,7 @@ import pandas as pd
 from engine import checks
 from engine.config import ConfigError, TaskSection
 from engine.data.columns import NO_ID, numbered, our_columns
-from engine.data.sources import BUNDLED_DATA, kind_folder, part_of
+from engine.data.sources import BUNDLED_DATA, kind_folder, limit_of, part_of
 from engine.reading import STREAM_ROWS, read_file, read_hub
 from engine.tasks.types import TaskType
 
@@ -29,7 +29,7 @@ class Reader:
     def table(self, path: Path, task: TaskSection, split: str) -> pd.DataFrame:
         """A file, read once however many languages are in it."""
         if path not in self.tables:
-            limit = task.limits.get(split)  # type: ignore[call-overload]
+            limit = limit_of(task, split)
             # Twice what is asked for, so that validation and the ids that all languages share can still be chosen from it.
             frame = read_file(path, task.format, 2 * limit if limit else None, task.columns.get("id", "id"))
             if "rows" in frame.attrs:

@@ -31,6 +31,8 @@ class Tokens(TaskType):
 
     name: str = "token"
     columns: tuple[str, ...] = ("tokens", "tags")
+    optional: tuple[str, ...] = ("annotated",)
+    instead: tuple[tuple[str, tuple[str, ...]], ...] = words.ANNOTATED
     metric: str = "token_accuracy"
     pooling: str = "word"
     windows: bool = True

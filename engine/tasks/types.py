@@ -47,7 +47,7 @@ class TaskType(Protocol):
     """What the engine asks of a task type.
 
     `columns` are needed beside the optional id, `optional` are used where the data has them, `may_be_empty` may hold
-    empty cells. `metric` is the headline (a row of engine.metrics.METRICS) and what the dense model is chosen by.
+    empty cells. `instead`: a column that, where the study names it, stands for others. `metric` is the headline (a row of engine.metrics.METRICS) and what the dense model is chosen by.
     `pooling` is the pooling of `z` and of the kept activations, beside `mean`. `windows`: long items are cut into
     windows and lose nothing. `open_labels`: the head has an output for every label of all of train, also for
     those that a cap cuts off, and labels that only test has count as wrong (see `strict`).
@@ -61,6 +61,7 @@ class TaskType(Protocol):
     pooling: str
     optional: tuple[str, ...] = ()
     may_be_empty: tuple[str, ...] = ()
+    instead: tuple[tuple[str, tuple[str, ...]], ...] = ()
     windows: bool = False
     open_labels: bool = False
     classes: bool = True
