@@ -45,6 +45,8 @@ def _missing(
     frame: pd.DataFrame, task: TaskSection, names: Mapping[str, str], own: Sequence[str], where: str, split: str
 ) -> list[str]:
     """Columns that are not there, and names of columns that the type does not know."""
+    if frame.columns.empty:
+        return [f"{where}: must have at least one row; the file is empty"]
     has = f"it has {', '.join(map(str, frame.columns))}"
     # A column that is optional for the type is needed once the study names it.
     needed = dict.fromkeys((*own, *(column for column in names if column in task.columns and column != "id")))
