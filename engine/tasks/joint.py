@@ -37,6 +37,7 @@ class Joint(TaskType):
     pooling: str = "first"
     windows: bool = True
     open_labels: bool = True
+    head_order: tuple[int, ...] = ()
     intents: tuple[int, ...] = ()  # places of the intents among the labels
 
     def prepare(self, frame: pd.DataFrame, split: str, where: str) -> tuple[pd.DataFrame, list[str]]:

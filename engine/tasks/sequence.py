@@ -24,6 +24,7 @@ class Classification(TaskType):
     name: str = "sequence"
     columns: tuple[str, ...] = ("text", "label")
     metric: str = "accuracy"
+    head_order: tuple[int, ...] = ()
     pooling: str = "first"
 
     def strata(self, frame: pd.DataFrame) -> pd.Series:

@@ -38,6 +38,7 @@ class Tokens(TaskType):
     windows: bool = True
     open_labels: bool = True
     most_states: int | None = 512
+    head_order: tuple[int, ...] = ()
     spans: bool = False
 
     def prepare(self, frame: pd.DataFrame, split: str, where: str) -> tuple[pd.DataFrame, list[str]]:
