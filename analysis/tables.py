@@ -10,7 +10,7 @@ folder never hides the rest; without, it raises `RecordError`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -236,14 +236,14 @@ def scores(
         for run, config in readable(store, name, problems):
             for level, facts in finished(run, config, problems):
                 with tolerated(f"{name}/{run.name}/{level.path.name}", problems):
-                    rows += _score_rows(level, facts, _metric_names(config["type"], metrics), counts, seed)
+                    rows += _score_rows(level, facts, _metric_names(config, metrics), counts, seed)
     return pd.DataFrame(rows, columns=list(SCORES))
 
 
-def _metric_names(kind: str, wanted: Sequence[str] | None) -> list[str]:
+def _metric_names(config: Mapping[str, Any], wanted: Sequence[str] | None) -> list[str]:
     if unknown := [name for name in wanted or () if name not in scoring.FUNCTIONS]:
         raise ValueError(f"metrics: must be among {', '.join(scoring.FUNCTIONS)}; got {', '.join(unknown)}")
-    return [name for name in scoring.SCORES[kind] if wanted is None or name in wanted]
+    return [name for name in scoring.scores_of(config["type"], config["metric"]) if wanted is None or name in wanted]
 
 
 def _score_rows(

@@ -60,7 +60,7 @@ class Workbench:
         path = models.model_path(study.model.name, study.base)
         tokenizer = models.load_tokenizer(path)
         if study.model.head == "keep" and data.type.classes:
-            data = data.with_labels(models.keep_order(path, data.labels))
+            data = data.for_outputs(models.keep_order(path, data.labels, data.type.open_labels))
         handle = devices.accelerator(study.study.device, study.study.precision, study.study.deterministic)
         config = models.load_config(path)
         data = replace(data, type=replace(data.type, pooling=models.pooling_of(config, data.type.pooling)))  # type: ignore[type-var]

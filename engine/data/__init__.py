@@ -28,7 +28,7 @@ from engine.data.report import (
     overlap_notes,
     parallel_notes,
 )
-from engine.data.sources import as_custom, wanted
+from engine.data.sources import as_custom, limit_of, wanted
 from engine.data.splits import cap, capped, common_ids, hash_order, keys_of, split_validation
 from engine.data.task import TaskData
 from engine.tasks import TASKS
@@ -88,7 +88,7 @@ def load_calibration(study: Study, data: TaskData, languages: Sequence[str]) -> 
             continue
         if unknown := sorted(set(data.type.strict(frame)) - set(data.labels)) if data.labels else []:
             reader.problems.append(f"train {code}: labels must occur in train of the sources; got {', '.join(unknown)}")
-        limit = task.limits.get("train")  # type: ignore[call-overload]
+        limit = limit_of(task, "train")
         found[code] = capped(frame, limit) if limit else frame
     if reader.problems:
         raise ConfigError(list(dict.fromkeys(reader.problems)))
@@ -116,7 +116,7 @@ def _prepare(
     cut: dict[tuple[str, int, int], list[str]] = {}
     for (split, code), frame in list(frames.items()):
         reader.problems += id_problems(frame, split, code)
-        limit = task.limits.get(split)  # type: ignore[call-overload]
+        limit = limit_of(task, split)
         size = keys_of(frame).nunique() if "group" in frame else len(frame)
         if limit and size > limit:
             cut.setdefault((split, limit, size), []).append(code)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -17,38 +19,58 @@ def our_columns(
     frame: pd.DataFrame, task: TaskSection, kind: TaskType, where: str, split: str, language: str
 ) -> pd.DataFrame:
     """Rename to our columns, keep the language asked for, mark missing ids (only test needs its own), refuse what is empty."""
+    own = _own(task, kind)
     known = (*kind.columns, *kind.optional, "id", "language")
     names = {column: task.columns.get(column, column) for column in known}
+    if problems := _missing(frame, task, names, own, where, split):
+        raise ConfigError(problems)
+    if "language" in task.columns:
+        # A file of several languages: an item's row is counted within its language.
+        frame, where = _only(frame, names["language"], language, where), f"{where} ({language})"
+    free = [column for column in kind.optional if column not in dict(kind.instead) and _has(frame, names[column])]
+    found = pd.DataFrame({column: _cells(frame, names[column]) for column in (*own, *free)}, index=frame.index)
+    found.insert(0, "id", frame[names["id"]].astype(str) if names["id"] in frame.columns else NO_ID)
+    _refuse_empty(found, [column for column in own if column not in kind.may_be_empty], where)
+    return found
+
+
+def _own(task: TaskSection, kind: TaskType) -> list[str]:
+    """The columns that the type needs of this study: a column that stands for others takes their place."""
+    given = {column: spared for column, spared in kind.instead if column in task.columns}
+    spared = {column for columns in given.values() for column in columns}
+    return [*given, *(column for column in kind.columns if column not in spared)]
+
+
+def _missing(
+    frame: pd.DataFrame, task: TaskSection, names: Mapping[str, str], own: Sequence[str], where: str, split: str
+) -> list[str]:
+    """Columns that are not there, and names of columns that the type does not know."""
+    if frame.columns.empty:
+        return [f"{where}: must have at least one row; the file is empty"]
     has = f"it has {', '.join(map(str, frame.columns))}"
     # A column that is optional for the type is needed once the study names it.
-    needed = [*kind.columns, *(column for column in (*kind.optional, "language") if column in task.columns)]
+    needed = dict.fromkeys((*own, *(column for column in names if column in task.columns and column != "id")))
     problems = [
         f"{where}: must have the column {names[column]!r} (task.columns.{column}); {has}{_word_hint(column, task, where)}"
         for column in needed
         if not _has(frame, names[column])
     ]
-    if unknown := [column for column in task.columns if column not in known]:
-        problems.append(f"task.columns: must be among {', '.join(known)}; got {', '.join(unknown)}")
+    if unknown := [column for column in task.columns if column not in names]:
+        problems.append(f"task.columns: must be among {', '.join(names)}; got {', '.join(unknown)}")
     if names["id"] != ROW_ID and "id" in task.columns and split == "test" and names["id"] not in frame.columns:
         problems.append(f"{where}: must have the column {names['id']!r} (task.columns.id); {has}")
-    if problems:
-        raise ConfigError(problems)
-    if "language" in task.columns:
-        # A file of several languages: an item's row is counted within its language.
-        frame, where = _only(frame, names["language"], language, where), f"{where} ({language})"
-    kept = [*kind.columns, *(column for column in kind.optional if _has(frame, names[column]))]
-    found = pd.DataFrame({column: _cells(frame, names[column]) for column in kept}, index=frame.index)
-    found.insert(0, "id", frame[names["id"]].astype(str) if names["id"] in frame.columns else NO_ID)
+    return problems
+
+
+def _refuse_empty(found: pd.DataFrame, filled: Sequence[str], where: str) -> None:
     if found.empty:
         raise ConfigError([f"{where}: must have at least one row; got none"])
-    filled = [column for column in kind.columns if column not in kind.may_be_empty]
     blank = np.any([[len(cell) == 0 for cell in found[column]] for column in filled], axis=0)
     if blank.any():
         rows = ", ".join(str(row + 1) for row in found.index[blank][:EXAMPLE_ROWS])
         raise ConfigError(
             [f"{where}: must have no empty cell in {', '.join(filled)}; got {blank.sum()} rows, the first: {rows}"]
         )
-    return found
 
 
 def _parts(frame: pd.DataFrame, name: str) -> list[str]:

@@ -10,7 +10,7 @@ import pandas as pd
 from engine import checks
 from engine.config import ConfigError, TaskSection
 from engine.data.columns import NO_ID, numbered, our_columns
-from engine.data.sources import BUNDLED_DATA, kind_folder, part_of
+from engine.data.sources import BUNDLED_DATA, kind_folder, limit_of, part_of
 from engine.reading import STREAM_ROWS, read_file, read_hub
 from engine.tasks.types import TaskType
 
@@ -24,21 +24,23 @@ class Reader:
     base: Path
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    tables: dict[Path, pd.DataFrame] = field(default_factory=dict)
+    tables: dict[tuple[Path, int | None], pd.DataFrame] = field(default_factory=dict)
 
     def table(self, path: Path, task: TaskSection, split: str) -> pd.DataFrame:
-        """A file, read once however many languages are in it."""
-        if path not in self.tables:
-            limit = task.limits.get(split)  # type: ignore[call-overload]
-            # Twice what is asked for, so that validation and the ids that all languages share can still be chosen from it.
-            frame = read_file(path, task.format, 2 * limit if limit else None, task.columns.get("id", "id"))
+        """A file, read once however many languages are in it (and once more for a split with another cap)."""
+        limit = limit_of(task, split)
+        # Twice what is asked for, so that validation and the ids that all languages share can still be chosen from it.
+        most = 2 * limit if limit else None
+        if (path, most) not in self.tables:
+            frame = read_file(path, task.format, most, task.columns.get("id", "id"), task.columns.get("language", ""))
             if "rows" in frame.attrs:
                 hint = "" if limit else f" (give task.limits.{split} to choose another number than {STREAM_ROWS:,})"
+                each = f", at most {most or STREAM_ROWS:,} of every language" if "language" in task.columns else ""
                 self.notes.append(
-                    f"{path.name}: {len(frame):,} of {frame.attrs['rows']:,} rows kept of a large file{hint}"
+                    f"{path.name}: {len(frame):,} of {frame.attrs['rows']:,} rows kept of a large file{each}{hint}"
                 )
-            self.tables[path] = frame
-        return self.tables[path]
+            self.tables[path, most] = frame
+        return self.tables[path, most]
 
     def split(self, split: str, language: str) -> pd.DataFrame | None:
         """Read one split in one language and bring it to our columns; problems are collected and None comes back."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.config import TaskSection
+from engine.config import SPLITS, TaskSection
 from engine.tasks import TASKS
 
 BUNDLED_DATA = Path(__file__).parents[1] / "demo" / "data"
@@ -55,6 +55,12 @@ def wanted(
             continue
         for code in sources if split in ("train", "validation") else languages:
             yield split, code
+
+
+def limit_of(task: TaskSection, split: str) -> int | None:
+    """The cap of a split; a further test split (MNLI's other genres) has test's, where it has none of its own."""
+    limits: dict[str, int] = dict(task.limits.items())  # type: ignore[arg-type]
+    return limits.get(split, None if split in SPLITS else limits.get("test"))
 
 
 def kind_folder(task: TaskSection) -> str:

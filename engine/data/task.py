@@ -25,9 +25,16 @@ class TaskData:
     extra: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
-    def with_labels(self, labels: tuple[str, ...]) -> TaskData:
-        """The same data for a head whose outputs stand in another order."""
-        return replace(self, labels=labels, type=self.type.fitted(labels, self.split("train", self.sources)))
+    def for_outputs(self, names: Sequence[str]) -> TaskData:
+        """The same data for a checkpoint's own head, whose outputs have these names.
+
+        The labels keep the task's order, on which grades and the positive class depend, and the type takes the
+        outputs in that order; what the head knows beyond the task's labels comes last.
+        """
+        labels = (*self.labels, *(name for name in names if name not in self.labels))
+        kind = self.type.fitted(labels, self.split("train", self.sources))
+        places = tuple(names.index(label) for label in labels)
+        return replace(self, labels=labels, type=kind if places == tuple(range(len(labels))) else kind.for_head(places))
 
     def baselines(self) -> dict[str, dict[str, dict[str, float]]]:
         """By split and language the headline's value for guessing (`chance`) and for the best constant answer (`majority`)."""

@@ -62,6 +62,7 @@ def load_model(path: str, kind: TaskType, labels: Sequence[str], head: str = "ne
         "trust_remote_code": False,
         "output_loading_info": True,
     }
+    settings["ignore_mismatched_sizes"] = True  # said in our own words, below
     if head == "new":
         names = dict(enumerate(labels))
         settings |= {
@@ -69,7 +70,9 @@ def load_model(path: str, kind: TaskType, labels: Sequence[str], head: str = "ne
             "id2label": names,
             "label2id": {name: index for index, name in names.items()},
         }
-        settings |= {"ignore_mismatched_sizes": True}
+    elif not kind.classes and labels:
+        # A head without names, of so many numbers: a checkpoint of another task has others.
+        settings["num_labels"] = len(labels)
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # "newly initialized weights" is what head = "new" asks for
     try:
@@ -179,10 +182,14 @@ def _offline_hint(path: str) -> str:
     )
 
 
-def keep_order(path: str, labels: Sequence[str]) -> tuple[str, ...]:
-    """The checkpoint's own label order, after checking that its names are the task's; numbers are never trusted."""
+def keep_order(path: str, labels: Sequence[str], more: bool = False) -> tuple[str, ...]:
+    """The checkpoint's own label order, after checking that its names are the task's; numbers are never trusted.
+
+    `more`: it may know further ones (a tagger of more kinds of entities), which are mistakes where it predicts them.
+    """
     names = [str(name) for _, name in sorted(load_config(path).id2label.items())]
-    if sorted(names) != sorted(labels):
+    fits = set(labels) <= set(names) if more else sorted(names) == sorted(labels)
+    if not fits or len(set(names)) != len(names):
         raise ConfigError(
             [
                 f"model.head: keep needs a checkpoint whose labels are {', '.join(sorted(labels))}; got {', '.join(names)}"
