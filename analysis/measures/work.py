@@ -33,6 +33,7 @@ from analysis.measures import (
     overlap,
     paths,
     plan,
+    probed,
     states,
 )
 from analysis.measures.plan import Job, Study, Wish
@@ -216,6 +217,7 @@ def study_frames(store: Path, name: str, problems: tables.Problems = None) -> di
         "tokenizer": text.tokenizer(texts),
         "overlap": overlap.overlap(study),
         "calibration_matrix": calibrated.matrix(study, found["degradation"]),
+        "probed": probed.probed(study),
     }
 
 
