@@ -901,3 +901,21 @@ def head(dense, now, part, number, width):
 
 def double_all(matrices):
     return {name: double(value) for name, value in matrices.items()}
+
+
+def probing_lost(dense, state, weights, better=1.0):
+    """Loss against dense over seeds and items: a ratio of sums."""
+    seeds = len(dense)
+    before, after = (sum(double(side).ravel()) for side in (dense, state))
+    return better * (before - after) / (seeds * sum(double(weights)))
+
+
+def ratio_interval(dense, state, weights, resamples=4000, better=1.0):
+    """95% interval of the same by drawing seeds and items with replacement and taking the ratio anew."""
+    rng = np.random.default_rng(1)
+    difference, weights = better * (double(dense) - double(state)), double(weights)
+    values = []
+    for _ in range(resamples):
+        seeds, items = (rng.integers(size, size=size) for size in difference.shape)
+        values.append(difference[np.ix_(seeds, items)].sum() / (len(seeds) * weights[items].sum()))
+    return np.quantile(values, [0.025, 0.975])

@@ -37,6 +37,7 @@ SHAPE = Shape(
     levels=(0.5, 0.9),
     kept=True,
     restored=True,
+    probed=True,
 )
 STUDY = SHAPE.study
 Open = Callable[..., AppTest]
@@ -587,12 +588,32 @@ def test_sets_that_are_not_parallel_have_no_atlas_across(page: Open, tmp_path: P
 
 @pytest.mark.parametrize(
     ("view", "drawn"),
-    [("findings", 0), ("restoration", 2), ("recovery", 2), ("together", 0), ("calibration", 1), ("text", 1)],
+    [
+        ("findings", 0),
+        ("restoration", 2),
+        ("recovery", 2),
+        ("together", 0),
+        ("probing", 2),
+        ("calibration", 1),
+        ("text", 1),
+    ],
 )
 def test_every_view_of_diagnose(page: Open, view: str, drawn: int) -> None:
     app = page("diagnose", "many", view=view, method="random", level="0.9")
     assert not app.warning
     assert len(figures(app)) == drawn  # two zero-shot languages are too few for a correlation
+
+
+def test_probes_by_language_and_what_a_study_without_them_lacks(page: Open, tmp_path: Path) -> None:
+    app = page(
+        "diagnose", "many", view="probing", probe="masked_token_loss:pretraining", language="de", method="magnitude"
+    )
+    shown = texts(app)
+    assert "masked-token loss in nats against dense" in shown and "before fine-tuning" in str(figures(app)[0])
+    assert "95% interval leaves 0 out" in shown
+    store = write_store(tmp_path, small(probed=False, activations=False, seeds=1))
+    app = page("diagnose", store, view="probing")
+    assert "This study probes nothing" in texts(app) and "tasks" in texts(app)
 
 
 def test_findings_have_cards_for_significant_drops_only(page: Open) -> None:
