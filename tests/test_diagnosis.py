@@ -288,16 +288,30 @@ def test_correlates_say_what_one_language_does(store: Path) -> None:
     assert row["decisive"] in set(table["language"]) and row["languages"] == len(table)
 
 
+def beside(store: Path, name: str, **changes: object) -> Path:
+    """A copy of the run magnitude-s0 as another method, with another configuration."""
+    other = store / NAME / f"{name}-s0"
+    shutil.copytree(store / NAME / "magnitude-s0", other)
+    config = json.loads((other / "config.json").read_text())
+    plan = {**config["plan"], "name": name, **changes.pop("plan", {})}  # type: ignore[dict-item]
+    (other / "config.json").write_text(json.dumps({**config, "method": name, "plan": plan, **changes}))
+    return other
+
+
 def test_methods_that_differ_in_calibration_languages_only(tmp_path: Path) -> None:
     shape = Shape(
         **{**vars(SHAPE), **SMALL, "seeds": 1, "activations": False, "weights": False, "methods": ("magnitude",)}
     )
     write_store(tmp_path, shape)
-    other = tmp_path / NAME / "magnitude-de-s0"
-    shutil.copytree(tmp_path / NAME / "magnitude-s0", other)
-    config = json.loads((other / "config.json").read_text())
-    config |= {"method": "magnitude-de", "overrides": {"calibration": {"languages": ["de", "fr"]}}}
-    (other / "config.json").write_text(json.dumps(config))
+    overrides = {"calibration": {"languages": ["de", "fr"]}}
+    better = beside(tmp_path, "magnitude-de", overrides=overrides)
+    beside(tmp_path, "magnitude-row", overrides=overrides, plan={"allocation": "row"})  # differs in more than languages
+    for path in better.rglob("predictions.parquet"):  # what was looked at in German is kept
+        rows = pd.read_parquet(path)
+        right = (rows["language"] == "de") & (rows["split"] == "test")
+        rows["score"] = rows["score"].where(~right, 1.0)
+        rows["stats"] = [[1.0, *stats[1:]] if mine else stats for stats, mine in zip(rows["stats"], right, strict=True)]
+        rows.to_parquet(path)
     assert run_measure(tmp_path, measures.Wish(only=("degradation", "calibration_matrix"))) == []
     frame = study(tmp_path, "calibration_matrix")
     assert dict(frame.groupby("method")["calibration"].first()) == {"magnitude": "en", "magnitude-de": "de, fr"}
@@ -306,8 +320,17 @@ def test_methods_that_differ_in_calibration_languages_only(tmp_path: Path) -> No
         ("magnitude-de", "de"),
         ("magnitude-de", "fr"),
     }
+    place = {"sparsity": 0.9, "split": "test", "language": "de"}
+    german, other = (only(frame, method=name, **place).iloc[0] for name in ("magnitude-de", "magnitude"))
+    drops = study(tmp_path, "degradation", **place).set_index("method")["drop"]
+    assert german["advantage"] == pytest.approx(drops["magnitude"] - drops["magnitude-de"]) == -other["advantage"]
+    assert german["advantage_low"] > 0 > other["advantage_high"]
+    french = only(frame, method="magnitude-de", sparsity=0.9, split="test", language="fr").iloc[0]
+    assert french[["advantage", "advantage_low", "advantage_high"]].tolist() == [0, 0, 0]
     shown = figures.calibration_heatmap(frame, 0.9)
-    assert "languages that the criterion looked at drop" in shown.reading and "seed" in shown.caption
+    assert "surely keeps more of it in 1 of 3 cases" in shown.reading and "seed" in shown.caption
+    drawn = "".join(map(str, shown.figure.data[0].text.ravel()))
+    assert drawn.count("•") == 3 and "↑" in drawn and "↓" in drawn
     assert figures.calibration_heatmap(pd.DataFrame(), 0.9).data.empty
 
 

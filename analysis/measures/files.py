@@ -20,7 +20,7 @@ from analysis.tables import Problems
 from engine import record
 from engine.record import Level, RecordError, Run
 
-VERSION = 3  # raised when a measure's meaning or columns change: everything is then computed again
+VERSION = 4  # raised when a measure's meaning or columns change: everything is then computed again
 FOLDER = "measures"
 _FILE = re.compile(r"(?P<name>[a-z][a-z0-9_]*(?:-[a-z0-9_]+)*)-(?P<key>[0-9a-f]{16})\.parquet")
 

@@ -216,7 +216,7 @@ def study_frames(store: Path, name: str, problems: tables.Problems = None) -> di
         "recovery": recovery.recovery(tables.recovery_lines(store, name, problems)),
         "tokenizer": text.tokenizer(texts),
         "overlap": overlap.overlap(study),
-        "calibration_matrix": calibrated.matrix(study, found["degradation"]),
+        "calibration_matrix": calibrated.matrix(study, found["degradation"], own),
         "probed": probed.probed(study),
     }
 
