@@ -147,7 +147,7 @@ def probed(choice: Choice, facts: loading.Facts) -> None:
     if frame is None:
         unprobed(choice, facts)
         return
-    columns = st.columns([2, 1, 3])
+    columns = st.columns([2, 2, 3])
     with columns[0]:
         places = frame[["kind", "task"]].drop_duplicates().itertuples(index=False)
         titles = {f"{kind}:{task}": KINDS[kind].format(task=task) for kind, task in places}
@@ -159,7 +159,7 @@ def probed(choice: Choice, facts: loading.Facts) -> None:
         language = controls.choose("language", "Language", names, format=drops.named)
     with columns[2]:
         methods = controls.methods(measured.methods_of(facts))
-    shown = beyond.probing_lines(rows[rows["method"].isin(methods)], task, kind, language, show.dark())
+    shown = beyond.probing_lines(rows[rows["method"].isin(methods)], task, kind, language, choice.level, show.dark())
     show.figure(shown, "diagnose-probing", definitions=(kind, "probing_lost"))
     shown = beyond.probing_heatmap(rows, task, kind, choice.method, show.dark())
     show.figure(shown, "diagnose-probing-languages", definitions=("probing_lost",))

@@ -15,6 +15,7 @@ from analysis.figures.base import (
     count_text,
     level_line,
     line,
+    plural,
     rows_of,
     seeds_text,
     stacked,
@@ -30,10 +31,13 @@ KINDS = {
 }
 
 
-def probing_lines(probed: pd.DataFrame, task: str, kind: str, language: str = MEAN, dark: bool = False) -> Shown:
+def probing_lines(
+    probed: pd.DataFrame, task: str, kind: str, language: str = MEAN, at: float | None = None, dark: bool = False
+) -> Shown:
     """One probe against sparsity: a line per method, and dense, the checkpoint before fine-tuning and chance as references.
 
-    The band is the interval of the loss against dense, laid around dense: dense itself is taken as known.
+    The band is the interval of the loss against dense, laid around dense: dense itself is taken as known. The reading is
+    about the level `at` (default: the highest).
     """
     rows = rows_of(probed, task=task, kind=kind, language=language)
     if rows.empty:
@@ -55,14 +59,19 @@ def probing_lines(probed: pd.DataFrame, task: str, kind: str, language: str = ME
     known = rows["lost_low"].notna().any()
     return Shown(
         figure,
-        _reading(rows, language, kind),
+        _reading(rows, language, kind, at),
         caption(
-            f"{count_text(rows['n'])} {'items' if kind == 'probe' else 'hidden tokens'} per language, {seeds_text(int(rows['seeds'].min()))}",
+            f"{count_text(rows['n'])} {'items' if kind == 'probe' else 'hidden tokens'} per language, {_seeds(rows)}",
             f"bands: {INTERVAL[0].lower()}{INTERVAL[1:]} of the difference to dense" if known else _means_only(),
             _continued(rows, scale, unit),
         ),
         rows,
     )  # fmt: skip
+
+
+def _seeds(rows: pd.DataFrame) -> str:
+    seeds = int(rows["seeds"].min())
+    return seeds_text(seeds) if rows["lost_low"].notna().any() else plural(seeds, "seed")
 
 
 def _means_only() -> str:
@@ -79,9 +88,9 @@ def _continued(rows: pd.DataFrame, scale: float, unit: str) -> str:
     return f"control: dense trained on for as long changes its {shown} by {change:+.2f} {unit}"
 
 
-def _reading(rows: pd.DataFrame, language: str, kind: str) -> str:
+def _reading(rows: pd.DataFrame, language: str, kind: str, at: float | None) -> str:
     _, scale, unit, name = KINDS[kind]
-    level = float(rows["sparsity"].max())
+    level = float(rows["sparsity"].max()) if at is None or at not in set(rows["sparsity"]) else at
     last = rows[(rows["sparsity"] == level)].sort_values("lost")
     sure = last[last["lost_low"] > 0]
     who = named(language)
@@ -106,7 +115,7 @@ def probing_heatmap(probed: pd.DataFrame, task: str, kind: str, method: str, dar
     if rows.empty:
         return blank(MISSING, REMEDY, dark)
     _, scale, unit, name = KINDS[kind]
-    codes = theme.ordered(rows["language"].tolist())
+    codes = theme.ordered(rows["language"].tolist(), rows.loc[rows["source"], "language"].tolist())
     value, low, high = (
         scale
         * rows.pivot_table(index="language", columns="sparsity", values=f"lost{end}", dropna=False).reindex(index=codes)
@@ -132,8 +141,6 @@ def probing_heatmap(probed: pd.DataFrame, task: str, kind: str, method: str, dar
     return Shown(
         figure,
         reading,
-        caption(
-            f"{count_text(rows['n'])}, {seeds_text(int(rows['seeds'].min()))}", known, "against dense on the same items"
-        ),
+        caption(f"{count_text(rows['n'])}, {_seeds(rows)}", known, "against dense on the same items"),
         rows,
     )

@@ -107,7 +107,7 @@ def _rows(frame: pd.DataFrame, beside: Beside, continued: pd.DataFrame | None) -
         }
         rows = [
             {
-                "task": task, "kind": kind, "seeds": len(seeds), "language": place[2], "n": int(cells[place][1].sum()),
+                "task": task, "kind": kind, "seeds": len(seeds), "language": place[2], "source": place[2] in beside.sources, "n": int(cells[place][1].sum()),
                 "value": _mean(cells[place]), "dense": _mean(dense[place]), "continued": _mean(on.get(place)),
                 "pretrained": beside.pretrained.get(place, np.nan), "chance": beside.chance.get(place, np.nan),
                 **_lost([gaps[place]]),
@@ -119,7 +119,7 @@ def _rows(frame: pd.DataFrame, beside: Beside, continued: pd.DataFrame | None) -
         if len(others) > 1:
             means = {name: float(np.mean([row[name] for row in others])) for name in MEANS}
             lost = _lost([gaps[(task, kind, row["language"])] for row in others])
-            yield {**rows[0], "language": MEAN, "n": min(row["n"] for row in others), **means, **lost}
+            yield {**rows[0], "language": MEAN, "source": False, "n": min(row["n"] for row in others), **means, **lost}
 
 
 def _by_kind(places: list[tuple[Any, ...]]) -> Iterator[tuple[tuple[Any, Any], list[tuple[Any, ...]]]]:
