@@ -24,6 +24,7 @@ VIEWS = {
     "calibration": "Confidence",
     "text": "Tokenizer",
 }
+LEAST_LANGUAGES = 4
 CONTROLS = ("dense", "dense_continued")
 
 
@@ -120,10 +121,10 @@ def correlated(choice: Choice, facts: loading.Facts) -> None:
     calibrated(choice)
     frame = loading.measure(choice.study, "correlates")
     if frame is None:
-        if loading.measure(choice.study, "degradation") is None:
-            measured.unmeasured(choice.study, "correlates")
-        else:
+        if len(set(facts.languages) - set(facts.sources)) < LEAST_LANGUAGES:
             st.info("A correlation over languages needs at least four zero-shot ones.")
+        else:
+            measured.unmeasured(choice.study, "correlates")
         return
     columns = st.columns([1, 1, 2])
     with columns[0]:

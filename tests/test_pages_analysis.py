@@ -16,7 +16,7 @@ from streamlit.testing.v1 import AppTest
 
 from analysis import theme
 from analysis.figures.drops import MEAN, named
-from analysis.measures import NAMES, Request, Wish, measure
+from analysis.measures import NAMES, Request, Wish, measure, read_study
 from engine import record
 from pages.ui import jobs, loading, show
 from tests.conftest import ROOT
@@ -602,6 +602,24 @@ def test_every_view_of_diagnose(page: Open, view: str, drawn: int) -> None:
     app = page("diagnose", "many", view=view, method="random", level="0.9")
     assert not app.warning
     assert len(figures(app)) == drawn  # two zero-shot languages are too few for a correlation
+
+
+def test_every_clause_opens_the_view_that_it_rests_on(page: Open, many: Path) -> None:
+    cards = read_study(many, STUDY, "findings")
+    kinds = cards.drop_duplicates("kind")
+    assert {"drop", "mean", "flips", "restored"} <= set(kinds["kind"])
+    for clause in kinds.to_dict("records"):
+        query = json.loads(clause["query"])
+        app = page(clause["page"], "many", **query)
+        assert not app.error and not app.warning, (
+            clause["kind"],
+            texts(app),
+        )  # no parameter that the page does not know
+        assert figures(app) or clause["kind"] == "drop", clause["kind"]
+        kept = {name: app.query_params[name] for name in query if name in app.query_params}
+        assert all(query[name] in (value, *value) for name, value in kept.items()), clause[
+            "kind"
+        ]  # nothing was replaced
 
 
 def test_probes_by_language_and_what_a_study_without_them_lacks(page: Open, tmp_path: Path) -> None:

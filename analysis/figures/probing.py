@@ -8,7 +8,6 @@ from analysis import theme
 from analysis.figures.base import (
     INTERVAL,
     Shown,
-    band,
     blank,
     canvas,
     caption,
@@ -19,6 +18,7 @@ from analysis.figures.base import (
     rows_of,
     seeds_text,
     stacked,
+    whiskers,
 )
 from analysis.figures.drops import MEAN, named
 
@@ -36,7 +36,7 @@ def probing_lines(
 ) -> Shown:
     """One probe against sparsity: a line per method, and dense, the checkpoint before fine-tuning and chance as references.
 
-    The band is the interval of the loss against dense, laid around dense: dense itself is taken as known. The reading is
+    The whiskers are the interval of the loss against dense, seen from dense: dense itself is taken as known. The reading is
     about the level `at` (default: the highest).
     """
     rows = rows_of(probed, task=task, kind=kind, language=language)
@@ -47,11 +47,12 @@ def probing_lines(
     figure = canvas(dark, height=420, x="Sparsity (%)", y=axis)
     for (method, recipe), group in stacked(rows.sort_values("sparsity"), ("method", "recipe")):
         style, x = theme.method_style(str(method), str(recipe), dark), 100 * group["sparsity"]
-        known = group.dropna(subset=["lost_low"])
-        ends = [scale * known["dense"] - sign * known[end] for end in ("lost_low", "lost_high")]
-        if len(known):
-            band(figure, 100 * known["sparsity"], ends[0], ends[1], style.colour, str(method))
-        line(figure, x, scale * group["value"], str(method), style, "%{x:g}%: %{y:.2f}", legendgroup=str(method))
+        ends = [scale * group["dense"] - sign * group[end] for end in ("lost_low", "lost_high")]
+        low, high = ends if sign < 0 else reversed(ends)  # the state with the larger loss is lower where more is better
+        line(
+            figure, x, scale * group["value"], str(method), style, "%{x:g}%: %{y:.2f}",
+            error_y=whiskers(scale * group["value"], low, high, color=style.colour),
+        )  # fmt: skip
     text = theme.look(dark).text
     level_line(figure, scale * float(rows["dense"].mean()), "dense", text)
     level_line(figure, scale * float(rows["pretrained"].mean()), "before fine-tuning", text, "dash", left=True)
@@ -62,7 +63,7 @@ def probing_lines(
         _reading(rows, language, kind, at),
         caption(
             f"{count_text(rows['n'])} {'items' if kind == 'probe' else 'hidden tokens'} per language, {_seeds(rows)}",
-            f"bands: {INTERVAL[0].lower()}{INTERVAL[1:]} of the difference to dense" if known else _means_only(),
+            f"whiskers: {INTERVAL[0].lower()}{INTERVAL[1:]} of the difference to dense" if known else _means_only(),
             _continued(rows, scale, unit),
         ),
         rows,
