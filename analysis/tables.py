@@ -48,6 +48,7 @@ def __getattr__(name: str) -> Registry[Metric]:
         degradation,
         flips,
         inference,
+        probing,
         projection,
         recovery,
         restoration,
@@ -71,6 +72,7 @@ def __getattr__(name: str) -> Registry[Metric]:
         restoration,
         text,
         correlates,
+        probing,
     )
     found = Registry("measure", tuple(row for module in modules for row in module.ROWS))
     globals()[name] = found

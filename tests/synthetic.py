@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from engine import record
+from engine.probing import means
 from engine.record import Level, Run
 from engine.structured import Group
 from engine.weights import heads, summary
@@ -52,6 +53,7 @@ class Shape:
     parallel: bool = True
     kept: bool = False  # weights of every level
     heads: int = 4  # attention heads per block; 0 as in runs of older versions
+    probed: bool = False  # items of a probe on another task and of hidden tokens
     restored: bool = False  # items of a restoration beside the highest level of every method's first seed
     shuffle: bool = False  # write the rows of every level in another order
     extra: dict[str, Any] = field(default_factory=dict)
@@ -247,6 +249,12 @@ def _level(world: World, level: Level, method: str, seed: int, cycle: int, spars
         frame, arrays = _probe(world, seed, min(0.95, change), f"{method}/{cycle}", order)
         level.write_frame("probe", frame)
         level.write_arrays("activations", arrays)
+    if shape.probed:
+        items = _probed(world, seed, lost)
+        level.write_frame("probing_items", items)
+        level.write_frame("probing", means(items))
+        if method == "dense":
+            level.write_frame("probing_pretrained", _probed(world, seed, -0.3))
     removed, total = _write_weights(world, level, method, seed, sparsity)
     record.write_json(level.path / "size.json", _size(level, removed, total, sparsity, _updates(cycle)))
     if shape.restored and sparsity == max(shape.levels) and seed == 0:
@@ -312,6 +320,38 @@ def _probe(
         first[:, 0] = first[0, 0]  # the first token is the same in every text before the first block
         arrays[f"{code}/first"] = first[rows]
     return pd.concat(frames, ignore_index=True), arrays
+
+
+def _probed(world: World, seed: int, lost: float) -> pd.DataFrame:
+    """A probe that answers less the more was lost, and hidden tokens that cost more; both harm later languages more."""
+    frames = []
+    for place, code in enumerate(world.shape.codes):
+        ids = [f"other-{number:03d}" for number in range(world.shape.probe)]
+        draw, noise = (_rng("probed", code, *more).random(len(ids)) for more in ((), (seed, round(lost, 3))))
+        right = (draw + 0.1 * noise < 0.75 - 0.08 * lost * (1 + place)).astype(float)
+        hidden = _rng("hidden", code).integers(1, 5, len(ids)).astype(float)
+        labels = [f"label-{number % 3}" for number in range(len(ids))]
+        for task, kind, value, weight, label in (
+            ("other-task", "probe", right, 1.0, labels),
+            (
+                "pretraining",
+                "masked_token_loss",
+                hidden * (3 + 0.2 * lost * (1 + place) + draw + 0.2 * noise),
+                hidden,
+                "",
+            ),
+        ):
+            facts = {
+                "task": task,
+                "kind": kind,
+                "language": code,
+                "id": ids,
+                "label": label,
+                "value": value,
+                "weight": weight,
+            }
+            frames.append(pd.DataFrame(facts))
+    return pd.concat(frames, ignore_index=True)
 
 
 def _write_weights(world: World, level: Level, method: str, seed: int, sparsity: float) -> tuple[int, int]:

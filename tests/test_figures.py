@@ -26,6 +26,7 @@ NAME = "synthetic"
 SHAPE = Shape(
     kept=True,
     restored=True,
+    probed=True,
     languages=6,
     seeds=2,
     levels=(0.5, 0.9),
@@ -127,6 +128,9 @@ FIGURES: dict[str, tuple[str, Callable[..., figures.Shown]]] = {
     "weights_lines": ("weights", lambda f, **k: figures.weights_lines(f, "kurtosis", **k)),
     "distribution_lines": ("distribution", lambda f, **k: figures.distribution_lines(f, "query", 0.9, **k)),
     "distribution_path": ("distribution", lambda f, **k: figures.distribution_path(f, "query", "magnitude", **k)),
+    "probing_lines": ("probed", lambda f, **k: figures.probing_lines(f, "other-task", "probe", **k)),
+    "probing_lines of hidden tokens": ("probed", lambda f, **k: figures.probing_lines(f, "pretraining", "masked_token_loss", "de", **k)),
+    "probing_heatmap": ("probed", lambda f, **k: figures.probing_heatmap(f, "other-task", "probe", "magnitude", **k)),
     "overlap_heatmap": ("overlap", lambda f, **k: figures.overlap_heatmap(f, 0.9, **k)),
     "path_scatter": ("path", lambda f, **k: figures.path_scatter(one_level(f), 0.5, **k)),
     "path_scatter of dense": ("path", lambda f, **k: figures.path_scatter(one_level(f), 0.0, "displacement", **k)),

@@ -16,7 +16,7 @@ from streamlit.testing.v1 import AppTest
 
 from analysis import theme
 from analysis.figures.drops import MEAN, named
-from analysis.measures import NAMES, Request, Wish, measure
+from analysis.measures import NAMES, Request, Wish, measure, read_study
 from engine import record
 from pages.ui import jobs, loading, show
 from tests.conftest import ROOT
@@ -37,6 +37,7 @@ SHAPE = Shape(
     levels=(0.5, 0.9),
     kept=True,
     restored=True,
+    probed=True,
 )
 STUDY = SHAPE.study
 Open = Callable[..., AppTest]
@@ -587,12 +588,50 @@ def test_sets_that_are_not_parallel_have_no_atlas_across(page: Open, tmp_path: P
 
 @pytest.mark.parametrize(
     ("view", "drawn"),
-    [("findings", 0), ("restoration", 2), ("recovery", 2), ("together", 0), ("calibration", 1), ("text", 1)],
+    [
+        ("findings", 0),
+        ("restoration", 2),
+        ("recovery", 2),
+        ("together", 0),
+        ("probing", 2),
+        ("calibration", 1),
+        ("text", 1),
+    ],
 )
 def test_every_view_of_diagnose(page: Open, view: str, drawn: int) -> None:
     app = page("diagnose", "many", view=view, method="random", level="0.9")
     assert not app.warning
     assert len(figures(app)) == drawn  # two zero-shot languages are too few for a correlation
+
+
+def test_every_clause_opens_the_view_that_it_rests_on(page: Open, many: Path) -> None:
+    cards = read_study(many, STUDY, "findings")
+    kinds = cards.drop_duplicates("kind")
+    assert {"drop", "mean", "flips", "restored"} <= set(kinds["kind"])
+    for clause in kinds.to_dict("records"):
+        query = json.loads(clause["query"])
+        app = page(clause["page"], "many", **query)
+        assert not app.error and not app.warning, (
+            clause["kind"],
+            texts(app),
+        )  # no parameter that the page does not know
+        assert figures(app) or clause["kind"] == "drop", clause["kind"]
+        kept = {name: app.query_params[name] for name in query if name in app.query_params}
+        assert all(query[name] in (value, *value) for name, value in kept.items()), clause[
+            "kind"
+        ]  # nothing was replaced
+
+
+def test_probes_by_language_and_what_a_study_without_them_lacks(page: Open, tmp_path: Path) -> None:
+    app = page(
+        "diagnose", "many", view="probing", probe="masked_token_loss:pretraining", language="de", method="magnitude"
+    )
+    shown = texts(app)
+    assert "masked-token loss in nats against dense" in shown and "before fine-tuning" in str(figures(app)[0])
+    assert "95% interval leaves 0 out" in shown
+    store = write_store(tmp_path, small(probed=False, activations=False, seeds=1))
+    app = page("diagnose", store, view="probing")
+    assert "This study probes nothing" in texts(app) and "tasks" in texts(app)
 
 
 def test_findings_have_cards_for_significant_drops_only(page: Open) -> None:

@@ -21,6 +21,7 @@ from analysis.figures.flips import atlas, confusion_heatmap, flip_bars, slice_do
 from analysis.figures.heads import heads_heatmap
 from analysis.figures.languages import crosslingual_lines, drift_bars, loss_bars
 from analysis.figures.maps import map_scatter, path_scatter
+from analysis.figures.probing import probing_heatmap, probing_lines
 from analysis.figures.recovery import recovery_bars, recovery_lines
 from analysis.figures.restoration import restoration_bars, restoration_heatmap
 from analysis.figures.separability import separability_by_language, separability_lines, snr_bars
@@ -62,6 +63,8 @@ __all__ = [
     "overlap_heatmap",
     "pareto_scatter",
     "path_scatter",
+    "probing_heatmap",
+    "probing_lines",
     "recovery_bars",
     "recovery_lines",
     "restoration_bars",

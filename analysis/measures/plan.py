@@ -15,7 +15,7 @@ from analysis.measures.confidence import calibration
 from engine.record import Level, RecordError, Run
 
 STUDY = (
-    "degradation", "spread", "safe", "ranking", "controls", "pareto", "flip_counts", "flip_slices", "exemplars", "recovery", "tokenizer", "overlap", "calibration_matrix",
+    "degradation", "spread", "safe", "ranking", "controls", "pareto", "flip_counts", "flip_slices", "exemplars", "recovery", "tokenizer", "overlap", "calibration_matrix", "probed",
 )  # fmt: skip
 # Read level measures too, and so come after them; the names of those that they read.
 LATER = {
