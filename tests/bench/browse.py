@@ -1,7 +1,8 @@
 """A browser with a stopwatch: what one action costs, from the click until the page stands still.
 
 Wall time is what a person waits, and depends on what else the machine does. The rest does not: processor time of the
-server and of the browser, and bytes that the server sent. All four are measured for every action.
+server and of the page's main thread in the browser, and bytes that the server sent. All four are measured for every
+action.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psutil
-from playwright.sync_api import Browser, Page, TimeoutError, WebSocket
+from playwright.sync_api import Browser, CDPSession, Page, TimeoutError, WebSocket
 
 from tests.browser.conftest import IDLE, SIZE, Server
 
@@ -39,11 +40,11 @@ CLOCK = """
 
 @dataclass(frozen=True)
 class Cost:
-    """What one action cost: seconds waited, processor seconds of server and browser, bytes received."""
+    """What one action cost: seconds waited, processor seconds of the server and of the page, bytes received."""
 
     wall: float
     server: float
-    browser: float
+    page: float
     received: int
 
 
@@ -53,6 +54,7 @@ class Tab:
 
     page: Page
     server: Server
+    inside: CDPSession
     received: int = 0
 
     def listen(self, socket: WebSocket) -> None:
@@ -64,9 +66,10 @@ class Tab:
         socket.on("framereceived", count)
 
     def spent(self) -> tuple[float, float]:
-        """Processor seconds so far: (server, browser)."""
-        browsers = [child for child in psutil.Process().children(recursive=True) if "chrom" in child.name()]
-        return _seconds([psutil.Process(self.server.process.pid)]), _seconds(browsers)
+        """Processor seconds so far: (server, main thread of the page)."""
+        metrics = {one["name"]: one["value"] for one in self.inside.send("Performance.getMetrics")["metrics"]}
+        times = psutil.Process(self.server.process.pid).cpu_times()
+        return times.user + times.system, metrics["TaskDuration"]
 
     def visit(self, address: str, figure: bool = True) -> tuple[float, Cost]:
         """Open an address; returns seconds until the heading, and the cost until the first figure (or rest) is there."""
@@ -77,8 +80,8 @@ class Tab:
         self.page.locator(FIGURE if figure else IDLE).first.wait_for()
         wall = time.perf_counter() - started
         self.rest()
-        server, browser = (after - then for after, then in zip(self.spent(), before, strict=True))
-        return heading, Cost(wall, server, browser, self.received - received)
+        server, page = (after - then for after, then in zip(self.spent(), before, strict=True))
+        return heading, Cost(wall, server, page, self.received - received)
 
     def rest(self) -> None:
         """Wait until the script has run and the page stands still."""
@@ -94,8 +97,8 @@ class Tab:
         except TimeoutError:
             return None
         wall = self.page.evaluate("() => window.clock.last - window.clock.start") / 1000
-        server, browser = (after - then for after, then in zip(self.spent(), before, strict=True))
-        return Cost(wall, server, browser, self.received - received)
+        server, page = (after - then for after, then in zip(self.spent(), before, strict=True))
+        return Cost(wall, server, page, self.received - received)
 
 
 @contextmanager
@@ -105,20 +108,11 @@ def tab(browser: Browser, server: Server) -> Iterator[Tab]:
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
     page.add_init_script(f"({CLOCK.strip()})()")
-    found = Tab(page, server)
+    inside = context.new_cdp_session(page)
+    inside.send("Performance.enable", {"timeDomain": "threadTicks"})
+    found = Tab(page, server, inside)
     page.on("websocket", found.listen)
     try:
         yield found
     finally:
         context.close()
-
-
-def _seconds(processes: list[psutil.Process]) -> float:
-    total = 0.0
-    for process in processes:
-        try:
-            times = process.cpu_times()
-        except psutil.Error:
-            continue
-        total += times.user + times.system
-    return total

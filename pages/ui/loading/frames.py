@@ -17,9 +17,18 @@ if TYPE_CHECKING:
 
 def frames(paths: Sequence[Path], only: reading.Only = ()) -> pd.DataFrame:
     """The tables of these files as one (`reading.rows`)."""
-    return _frames(tuple(map(str, paths)), only, stamp(paths))
+    return own(_frames([str(path) for path in paths], only, stamp(paths)))
 
 
-@st.cache_data(max_entries=64, show_spinner="Reading the measures …")
-def _frames(paths: tuple[str, ...], only: reading.Only, stamp: str) -> pd.DataFrame:
-    return reading.rows(paths, only)
+def own(kept: pd.DataFrame) -> pd.DataFrame:
+    """A frame of the caller's own over kept data: pandas copies a column when it is written to, and not before.
+
+    Streamlit's `cache_data` would instead pickle the table once and unpickle it in every run of a page.
+    """
+    return kept.copy(deep=False)
+
+
+@st.cache_resource(max_entries=64, show_spinner="Reading the measures …")
+def _frames(_paths: list[str], only: reading.Only, stamp: str) -> pd.DataFrame:
+    """The stamp names the files: a hundred paths need not be hashed beside it."""
+    return reading.rows(_paths, only)

@@ -9,8 +9,8 @@ import streamlit as st
 
 from engine import record
 from pages.ui.loading import reading
-from pages.ui.loading.frames import frames
-from pages.ui.loading.stamps import stamp, store
+from pages.ui.loading.frames import frames, own
+from pages.ui.loading.stamps import stamp, store, study_stamp
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,18 +37,27 @@ def level_rows(
     Only the files that are asked for are read, so that a large study answers as fast as a small one. None where none
     of these levels has been measured.
     """
-    from analysis.measures import files
-
     paths = [
         path
-        for run in record.runs(store(), study)
-        if (methods is None or run.method in methods) and (seeds is None or run.seed in seeds)
-        for level in run.levels()
-        if levels is None or run.sparsity_of(level) in levels
-        for path in files.newest(files.of_level(level), name)
+        for method, seed, level, path in _files(str(store()), study, name, study_stamp(study))
+        if (methods is None or method in methods) and (seeds is None or seed in seeds)
+        if levels is None or level in levels
     ]
     wanted = tuple((key, (value,) if isinstance(value, str) else tuple(value)) for key, value in sorted(only.items()))
     return frames(paths, wanted) if paths else None
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _files(where: str, study: str, name: str, stamp: str) -> list[tuple[str, int, float, Path]]:
+    """(method, seed, sparsity, file) of every stored result of a level measure."""
+    from analysis.measures import files
+
+    return [
+        (run.method, run.seed, run.sparsity_of(level), path)
+        for run in record.runs(Path(where), study)
+        for level in run.levels()
+        for path in files.newest(files.of_level(level), name)
+    ]
 
 
 def level_maps(study: str, run: str, level: str) -> pd.DataFrame:
@@ -73,10 +82,10 @@ def _kept_states(path: str, stamp: str) -> tuple[tuple[str, ...], int]:
 def details(study: str, run: str, level: str, split: str = "test") -> pd.DataFrame | None:
     """Texts, labels and predictions of a level's items on one split; None where they are not there."""
     path = store() / study / run / "levels" / level / "details.parquet"
-    return _details(str(path), split, stamp([path])) if path.exists() else None
+    return own(_details(str(path), split, stamp([path]))) if path.exists() else None
 
 
-@st.cache_data(max_entries=8, show_spinner="Reading the texts …")
+@st.cache_resource(max_entries=8, show_spinner="Reading the texts …")
 def _details(path: str, split: str, stamp: str) -> pd.DataFrame:
     return reading.details(path, split)
 

@@ -9,7 +9,7 @@ import streamlit as st
 
 from engine import record
 from pages.ui.loading import reading
-from pages.ui.loading.frames import frames
+from pages.ui.loading.frames import frames, own
 from pages.ui.loading.stamps import stamp, store, study_stamp
 from pages.ui.loading.study import facts
 
@@ -48,10 +48,11 @@ def against_dense(study: str, metric: str, split: str, seed: int) -> pd.DataFram
 
 def measure(study: str, name: str) -> pd.DataFrame | None:
     """A study-wide measure such as `degradation`, or None while it has not been computed."""
-    return _measure(str(store()), study, name, study_stamp(study))
+    frame = _measure(str(store()), study, name, study_stamp(study))
+    return None if frame is None else own(frame)
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@st.cache_resource(max_entries=64, show_spinner=False)
 def _measure(where: str, study: str, name: str, stamp: str) -> pd.DataFrame | None:
     from analysis import measures
 
@@ -61,10 +62,10 @@ def _measure(where: str, study: str, name: str, stamp: str) -> pd.DataFrame | No
 
 def sizes(study: str) -> pd.DataFrame:
     """`size.json` of all finished levels: parameters, non-zeros, the three sparsities, bytes, latency."""
-    return _sizes(str(store()), study, study_stamp(study))
+    return own(_sizes(str(store()), study, study_stamp(study)))
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
+@st.cache_resource(max_entries=32, show_spinner=False)
 def _sizes(where: str, study: str, stamp: str) -> pd.DataFrame:
     from analysis import tables
 
@@ -87,10 +88,10 @@ def _recovery_lines(where: str, study: str, stamp: str) -> pd.DataFrame:
 
 def weights(study: str) -> pd.DataFrame:
     """What pruning did to every matrix of every finished level; the matrix's own sparsity is `matrix_sparsity`."""
-    return _weights(str(store()), study, study_stamp(study))
+    return own(_weights(str(store()), study, study_stamp(study)))
 
 
-@st.cache_data(max_entries=8, show_spinner="Reading the weights' summaries …")
+@st.cache_resource(max_entries=8, show_spinner="Reading the weights' summaries …")
 def _weights(where: str, study: str, stamp: str) -> pd.DataFrame:
     from analysis import tables
 
@@ -122,15 +123,20 @@ def comparison(study: str, other: str | None, name: str) -> pd.DataFrame | None:
 
 def newer_levels(study: str, name: str) -> int:
     """How many finished levels are newer than a study-wide measure; 0 where that has not been made."""
+    return _newer_levels(str(store()), study, name, study_stamp(study) + stamp([scores_path(study)]))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _newer_levels(where: str, study: str, name: str, stamp: str) -> int:
     from analysis.measures import files
 
-    paths = [scores_path(study)] if name == "scores" else files.newest(files.of_study(store(), study), name)
+    paths = [scores_path(study)] if name == "scores" else files.newest(files.of_study(Path(where), study), name)
     path = next((path for path in paths if path.exists()), None)
     if path is None:
         return 0
     made = path.stat().st_mtime
     return sum(
         (level.path / "size.json").stat().st_mtime > made
-        for run in record.runs(store(), study)
+        for run in record.runs(Path(where), study)
         for level in run.levels()
     )
