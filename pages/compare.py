@@ -1,4 +1,4 @@
-"""Compare: methods of one study or of several at the same level — scores, insides, masks, size, suites, settings."""
+"""Compare: methods of one study or of several at the same level — scores, insides, masks, maps, size, suites, settings."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import streamlit as st
 
 from analysis import theme
 from analysis.figures import compare as figures
-from pages.ui import arms, controls, loading, measured, shell, show
+from pages.ui import arms, controls, loading, measured, shell, show, twin_maps
 from pages.ui.arms import Choice
 
 VIEWS = {
     "scores": "Scores",
     "inside": "Inside the network",
     "masks": "Masks",
+    "maps": "Maps",
     "size": "Size and speed",
     "suite": "Suite",
     "settings": "Settings",
@@ -130,7 +131,7 @@ def settings(choice: Choice, facts: Sequence[loading.Facts]) -> None:
 
 
 DRAW: dict[str, Callable[[Choice, Sequence[loading.Facts]], None]] = {
-    "scores": scores, "inside": inside, "masks": masks, "size": size, "suite": suite, "settings": settings,
+    "scores": scores, "inside": inside, "masks": masks, "maps": twin_maps.draw, "size": size, "suite": suite, "settings": settings,
 }  # fmt: skip
 
 

@@ -33,7 +33,7 @@ def methods(report: Report) -> Section:
             found.append(replace(row, title=f"{row.title} ({part or 'recipe'})"))
     line = (
         "Every method is fine-tuned, pruned and retrained on the source language alone and scored on every language. Level k of every arm costs the same number "
-        "of updates, and `dense_continued` spends them without a mask. Sparsity is the fraction of the prunable weights: the linear maps of the blocks."
+        "of updates, and the arm “dense, trained on” spends them without a mask. Sparsity is the fraction of the prunable weights: the linear maps of the blocks."
     )
     return Section("methods", "Methods", [line], entries=found)
 
@@ -53,6 +53,7 @@ def _entry(kind: str, name: str) -> Entry | None:
     if name not in rows:
         return None
     row = rows[name]
-    source = "; ".join(part for part in (getattr(row, "section", ""), getattr(row, "source", "")) if part)
+    parts = dict.fromkeys((getattr(row, "section", ""), getattr(row, "source", "")))
+    source = "; ".join(part for part in parts if part not in ("", "–"))
     formula = getattr(row, "formula", "")
     return Entry(row.title, row.what, mathml(formula) if formula else "", getattr(row, "chosen", ""), source)
