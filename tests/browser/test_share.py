@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from analysis import report, story, storyboard
 from analysis.measures import compare
@@ -73,12 +73,48 @@ def test_a_cold_link_restores_a_comparison(tab: Page, shared: Server) -> None:
     assert tab.locator("[data-testid=stAlert]").count() == 0
 
 
-@pytest.mark.parametrize("view", ["Inside the network", "Masks", "Size and speed", "Suite", "Settings"])
+@pytest.mark.parametrize("view", ["Inside the network", "Masks", "Maps", "Size and speed", "Suite", "Settings"])
 def test_every_view_of_a_comparison(tab: Page, shared: Server, view: str) -> None:
     visit(tab, shared, "compare")
     tab.get_by_role("button", name=view, exact=True).or_(tab.get_by_role("radio", name=view, exact=True)).first.click()
     settle(tab)
     expect(tab.locator(f"{FIGURE}, [data-testid=stDataFrame]").first).to_be_visible()
+
+
+MARKED = "gd => [...gd.data].reduce((sum, trace) => sum + (trace.selectedpoints || []).length, 0)"
+
+
+def encircle(page: Page, chart: Locator) -> None:
+    """Draw a lasso around the left half of a map."""
+    box = chart.locator(".nsewdrag").first.bounding_box()
+    assert box is not None
+    left, top, right, bottom = box["x"] + 2, box["y"] + 2, box["x"] + box["width"] / 2, box["y"] + box["height"] - 2
+    page.mouse.move(left, top)
+    page.mouse.down()
+    for x, y in ((right, top), (right, bottom), (left, bottom), (left, top + 4)):
+        page.mouse.move(x, y, steps=6)
+    page.mouse.up()
+
+
+def test_a_lasso_on_one_map_marks_the_other(browser: Browser, tab: Page, shared: Server) -> None:
+    visit(tab, shared, f"compare?studies={STUDY}&view=maps")
+    charts = tab.locator(FIGURE)
+    expect(charts).to_have_count(2)
+    charts.first.scroll_into_view_if_needed()
+    encircle(tab, charts.nth(1))
+    expect(tab.get_by_text("marked examples")).to_be_visible()
+    settle(tab)
+    counts = [charts.nth(place).evaluate(MARKED) for place in (0, 1)]
+    assert counts[0] == counts[1] > 1 and "items=" in tab.url
+    with watched(browser, shared.url) as other:
+        other.goto(tab.url)
+        settle(other)
+        expect(other.locator(FIGURE)).to_have_count(2)
+        assert [other.locator(FIGURE).nth(place).evaluate(MARKED) for place in (0, 1)] == counts
+    tab.get_by_role("button", name="Clear the lasso").click()
+    expect(tab.get_by_text("marked examples")).to_have_count(0)
+    settle(tab)
+    assert [charts.nth(place).evaluate(MARKED) for place in (0, 1)] == [0, 0]
 
 
 # -- Present -------------------------------------------------------------------------------------------------------
