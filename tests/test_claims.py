@@ -210,3 +210,12 @@ def test_markdown_has_a_line_per_claim(store: Path) -> None:
     outcome = claims.board(store, "synthetic")
     assert len(claims.markdown(outcome).splitlines()) == 2 + len(claims.CLAIMS)
     assert claims.number(-0.0123, "points") == "−1.2" and claims.number(float("inf"), "Hoyer") == "∞"
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_links_of_the_board_open_the_arm_where_its_runs_are(there: bool) -> None:
+    from pages.ui import claims as shown
+
+    row = json.loads(command.OUTCOME.read_text(encoding="utf-8"))["rows"][0]
+    query = f"?study=bundled-claims&method={row['arm']}&level={row['level']:g}" if there else ""
+    assert shown._link(row, shown.STUDY if there else "") == f"[Degradation]({row['view']}{query})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -207,6 +208,22 @@ def test_every_figure_can_be_saved_as_a_picture(open_page: Any) -> None:
     app.run()
     app.button_group(key="picture-degradation-lines").set_value("svg").run()
     assert json.loads(app.get("plotly_chart")[0].proto.config)["toImageButtonOptions"]["format"] == "svg"
+
+
+@pytest.mark.parametrize(
+    ("kaleido", "browser", "said"), [(False, True, "kaleido (pip install kaleido)"), (True, False, "a Chromium"), (True, True, "")]
+)  # fmt: skip
+def test_what_pictures_lack_is_said(open_page: Any, monkeypatch: pytest.MonkeyPatch, kaleido: bool, browser: bool, said: str) -> None:  # fmt: skip
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: (kaleido or None) if name == "kaleido" else real(name, *more))  # fmt: skip
+    monkeypatch.setattr(export.shutil, "which", lambda name: "/usr/bin/x" if browser else None)
+    monkeypatch.delenv("BROWSER_PATH", raising=False)
+    app = open_page("degradation", study=STUDY)
+    app.session_state["export-degradation-lines"] = True
+    app.run()
+    labels = {button.label for button in app.get("download_button")}
+    assert {"CSV", "Parquet", "LaTeX", "HTML"} <= labels and ({"PNG", "SVG"} <= labels) is (not said)
+    assert not said or said in texts(app).replace("\\", "")
 
 
 def test_told_studies_follow_their_files(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:

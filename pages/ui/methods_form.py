@@ -117,7 +117,7 @@ def _method(values: Mapping[str, Any], key: str, numbers: list[int], number: int
         names = [*(["checkpoint"] if brought_in else []), axis(row) if row else "levels", "name"]
         result = form.fields("method", values, key, names)
         if brought_in:
-            st.caption("The folder is on the server (safetensors). Give the one sparsity that the model has, and keep the checkpoint's own task head: “Task head” above on “keep”.")  # fmt: skip
+            st.caption("A folder on the server, with safetensors. Give the one sparsity that the model has, and set “Task head” above to “keep”.")  # fmt: skip
         elif row and not _control(row):
             with st.expander("Settings of this method"):
                 result = _settings(result, row, key)
