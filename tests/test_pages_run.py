@@ -641,6 +641,6 @@ def test_a_model_pruned_elsewhere_is_described_in_the_form(page: Open, tmp_path:
     assert not app.exception
     field = next(box for box in app.text_input if box.label == "Checkpoint")
     field.set_value("elsewhere/pruned").run()
-    written = app.code[0].value
+    written = next(block.value for block in app.code if "[study]" in block.value)
     assert 'recipe = "imported"' in written and 'checkpoint = "elsewhere/pruned"' in written
     assert "must be 'keep' with a method that has a checkpoint" in texts(app).replace("\\", "")

@@ -32,7 +32,7 @@ CERTAIN = 0.05
 
 
 def board() -> None:
-    """Headline, then one table per paper; every row leads to the page that shows it."""
+    """Headline, then one table per paper, of two columns so that a phone shows it; every row leads to its view."""
     st.subheader("What the papers claim, tested here", anchor=False)
     found = loading.claims()
     if found is None:
@@ -65,7 +65,7 @@ def _remain(rows: list[dict[str, Any]]) -> str:
     """How many verdicts are left when all directions are looked at together."""
     decided = [row for row in rows if row["verdict"] in ("holds", "does not hold")]
     left = sum(row["p_holm"] < CERTAIN for row in decided)
-    return f"That is one at a time; looked at together (Holm), {left} of the {len(decided)} decided ones stand."
+    return f"Each is looked at by itself; corrected for their number (Holm), {left} of the {len(decided)} decided ones stand."
 
 
 def _table(rows: list[dict[str, Any]]) -> None:
@@ -73,10 +73,8 @@ def _table(rows: list[dict[str, Any]]) -> None:
     table = pd.DataFrame(
         [
             {
-                "Direction": f"{show.escape(row['what'])} :gray[Against {show.escape(row['control'])}.]",
-                "Verdict": MARKS[row["verdict"]],
-                "Effect (95%)": show.escape(row["text"]) + _adjusted(row),
-                "Shown on": _link(row, study),
+                "Direction": f"{show.escape(row['what'])} :gray[Against {show.escape(row['control'])}.] {_link(row, study)}",
+                "Verdict, effect (95%)": f"{MARKS[row['verdict']]} {show.escape(row['text'])}{_adjusted(row)}",
             }
             for row in rows
         ]

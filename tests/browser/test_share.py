@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from analysis import report, story, storyboard
 from analysis.measures import compare
 from engine import record
+from engine.registry import table
 from tests.browser.conftest import SIZE, Serve, Server, settle, watched
 from tests.synthetic import Shape, write_store
 from tests.test_measures import quiet
@@ -191,6 +192,10 @@ def test_a_report_opens_with_the_network_blocked(browser: Browser, told: Path, t
     expect(arabic).to_be_visible()
     assert arabic.evaluate("cell => getComputedStyle(cell).direction") == "rtl"
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert page.locator("#methods math").count() >= 2 and page.locator("merror").count() == 0
+    page.emulate_media(media="print")
+    assert page.locator("details:visible").count() == 0 and page.locator(".modebar:visible").count() == 0
+    page.emulate_media(media="screen")
     assert len(page.pdf(format="A4")) > 50_000
     context.close()
     assert not wrong, wrong
@@ -273,6 +278,17 @@ def test_good_and_bad_files_are_uploaded(browser: Browser, serve: Serve, tmp_pat
         expect(page.get_by_text("The data is read.")).to_be_visible()
 
 
+@pytest.mark.parametrize("kind", ["measures", "criteria", "objectives", "scores"])
+def test_every_formula_of_the_methods_page_is_drawn(tab: Page, shared: Server, kind: str) -> None:
+    """The same formulas as in the report: drawn by the app's own KaTeX, none left as source."""
+    visit(tab, shared, f"methods?kind={kind}")
+    rows = [row for row in table(kind).values() if row.formula]
+    for row in rows[:: max(1, len(rows) // 4)]:
+        visit(tab, shared, f"methods?kind={kind}&entry={row.name}")
+        expect(tab.locator(".katex").first).to_be_visible()
+        assert tab.locator(".katex-error").count() == 0, row.name
+
+
 def test_text_of_every_script_is_shown_as_it_is(tab: Page, shared: Server) -> None:
     """Shaped glyphs, not boxes: a rendered Arabic word is narrower than the sum of its isolated letters."""
     visit(tab, shared, "methods")
@@ -290,7 +306,21 @@ def test_text_of_every_script_is_shown_as_it_is(tab: Page, shared: Server) -> No
 
 
 @pytest.mark.parametrize(
-    "address", ["", "degradation", "compare", "present", "runs", "methods", "new-study", "monitor"]
+    "address",
+    [
+        "",
+        "degradation",
+        "compare",
+        "compare?view=inside",
+        "compare?view=maps",
+        "compare?view=suite",
+        "present",
+        "present?mode=show",
+        "runs",
+        "methods",
+        "new-study",
+        "monitor",
+    ],
 )
 def test_a_phone_shows_every_page_without_sideways_scrolling(browser: Browser, shared: Server, address: str) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
