@@ -194,11 +194,12 @@ def _depth(level: record.Level, code: str) -> int:
 
 @dataclass(frozen=True)
 class Test:
-    """How a claim is measured: `run(evidence)` gives (effect, low, high); `arm` and `level` say where to look at it."""
+    """How a claim is measured: `run(evidence)` gives (effect, low, high); where to look at it: `arm` beside `other`, `level`."""
 
     run: Callable[[Evidence], Interval | Student]
     arm: str
     level: float
+    other: str = ""
 
 
 @dataclass(frozen=True)
@@ -316,18 +317,18 @@ def _has(evidence: Evidence, method: str) -> bool:
 
 
 def _gap(a: str, b: str, level: float, which: str = "zero-shot") -> Test:
-    return Test(lambda evidence: evidence.gap((a, level), (b, level), which), a, level)
+    return Test(lambda evidence: evidence.gap((a, level), (b, level), which), a, level, b)
 
 
 def _growth(a: str, b: str, high: float, low: float) -> Test:
-    return Test(lambda evidence: evidence.gap_growth(a, b, high, low), a, high)
+    return Test(lambda evidence: evidence.gap_growth(a, b, high, low), a, high, b)
 
 
 def _seeds(table: str, column: str, a: str, b: str, level: float, sign: int = 1) -> Test:
     def run(evidence: Evidence) -> Student:
         return _signed(evidence.per_seed(getattr(evidence, table), column, (a, level), (b, level)), sign)
 
-    return Test(run, a, level)
+    return Test(run, a, level, b)
 
 
 def _competitive(a: str, b: str, level: float, other: float) -> Test:
@@ -335,7 +336,7 @@ def _competitive(a: str, b: str, level: float, other: float) -> Test:
         mean, low, high = evidence.gap((a, level), (b, other))
         return mean + COMPETITIVE, low + COMPETITIVE, high + COMPETITIVE
 
-    return Test(run, a, level)
+    return Test(run, a, level, b)
 
 
 def _probing(kind: str, a: str, b: str, level: float, sign: int = 1) -> Test:
@@ -345,7 +346,7 @@ def _probing(kind: str, a: str, b: str, level: float, sign: int = 1) -> Test:
             raise KeyError("the study has no probing results")
         return _signed(evidence.per_seed(rows[rows["kind"] == kind], "value", (a, level), (b, level)), sign)
 
-    return Test(run, a, level)
+    return Test(run, a, level, b)
 
 
 def _signed(found: Student, sign: int) -> Student:
@@ -464,7 +465,7 @@ def board(store: Path, study: str, names: Sequence[str] | None = None) -> dict[s
 
 def _outcome(claim: Claim, evidence: Evidence) -> dict[str, Any]:
     row: dict[str, Any] = {field.name: getattr(claim, field.name) for field in fields(claim) if field.name != "test"}
-    row |= {"arm": claim.test.arm, "level": claim.test.level}
+    row |= {"arm": claim.test.arm, "other": claim.test.other, "level": claim.test.level}
     row |= dict.fromkeys(("effect", "low", "high", "p", "p_holm"))
     try:
         found = claim.test.run(evidence)

@@ -38,6 +38,8 @@ SIZES = {
 def scores(choice: Choice, facts: Sequence[loading.Facts]) -> None:
     """Per-language differences against the reference, with intervals and tests."""
     pairs = arms.stored(choice, "pairs")
+    if pairs is None:
+        return
     shown = figures.difference_dots(pairs, choice.reference, choice.arms, choice.level, choice.split, show.dark())
     show.figure(shown, "compare-scores", definitions=("mcnemar", "holm"))
     if shown.data.empty:
@@ -56,6 +58,8 @@ def scores(choice: Choice, facts: Sequence[loading.Facts]) -> None:
 def inside(choice: Choice, facts: Sequence[loading.Facts]) -> None:
     """Separability, SNR, CKA, retrieval and recovery of the methods against each other."""
     contrasts = arms.stored(choice, "contrasts")
+    if contrasts is None:
+        return
     layers = sorted(layer for layer in contrasts["layer"].unique().tolist() if layer >= 0) if len(contrasts) else []
     layer = -1
     if layers:
@@ -70,7 +74,10 @@ def inside(choice: Choice, facts: Sequence[loading.Facts]) -> None:
 
 def masks(choice: Choice, facts: Sequence[loading.Facts]) -> None:
     """How much of what was kept two arms have in common."""
-    shown = figures.overlap_heatmap(arms.stored(choice, "mask_pairs"), choice.arms, choice.level, show.dark())
+    pairs = arms.stored(choice, "mask_pairs")
+    if pairs is None:
+        return
+    shown = figures.overlap_heatmap(pairs, choice.arms, choice.level, show.dark())
     show.figure(shown, "compare-masks", definitions=("jaccard", "jaccard_chance"))
 
 

@@ -203,6 +203,7 @@ def test_the_stored_board_is_of_the_shipped_claims() -> None:
         if row["effect"] is not None:
             low, high = (np.inf * sign if row[key] is None else row[key] for key, sign in (("low", -1), ("high", 1)))
             assert row["verdict"] == claims.verdict(low, high)
+            assert row["other"] == claims.CLAIMS[row["name"]].test.other
             assert row["p_holm"] >= row["p"] and (row["p"] < 0.05) is (row["verdict"] != "undecided")
 
 
@@ -216,6 +217,10 @@ def test_markdown_has_a_line_per_claim(store: Path) -> None:
 def test_links_of_the_board_open_the_arm_where_its_runs_are(there: bool) -> None:
     from pages.ui import claims as shown
 
-    row = json.loads(command.OUTCOME.read_text(encoding="utf-8"))["rows"][0]
+    rows = json.loads(command.OUTCOME.read_text(encoding="utf-8"))["rows"]
+    row = rows[0]
     query = f"?study=bundled-claims&method={row['arm']}&level={row['level']:g}" if there else ""
     assert shown._link(row, shown.STUDY if there else "") == f"[Degradation]({row['view']}{query})"
+    small = next(row for row in rows if row["name"] == "cc-over-small")
+    query = "?studies=s&arms=s/sdp_cc&arms=s/small&reference=s/small&view=size" if there else ""
+    assert shown._link(small, "s" if there else "") == f"[Compare](compare{query})"

@@ -83,7 +83,7 @@ def _table(rows: list[dict[str, Any]]) -> None:
     if not study:
         st.caption(
             "The runs behind it are not in this store, so that the links open the pages only. `make claims` in a terminal makes them "
-            "(about an hour on two cores); the links then open the arm and level of their row."
+            "(about an hour on two cores); the links then open the arm and level of their row, and offer to measure it at the first visit."
         )
 
 
@@ -93,5 +93,12 @@ def _adjusted(row: dict[str, Any]) -> str:
 
 def _link(row: dict[str, Any], study: str) -> str:
     """The page that shows the row: its own arm and level where the runs are in the store."""
-    query = f"?study={study}&method={row['arm']}&level={row['level']:g}" if study else ""
-    return f"[{navigation.place(row['view']).title}]({row['view']}{query})"
+    return f"[{navigation.place(row['view']).title}]({row['view']}{_query(row, study) if study else ''})"
+
+
+def _query(row: dict[str, Any], study: str) -> str:
+    """The parameters of the row's view. Compare shows what small models have left, whose levels are not those of masks."""
+    if row["view"] != "compare":
+        return f"?study={study}&method={row['arm']}&level={row['level']:g}"
+    arms = "".join(f"&arms={study}/{name}" for name in (row["arm"], row["other"]))
+    return f"?studies={study}{arms}&reference={study}/{row['other']}&view=size"
