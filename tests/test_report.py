@@ -177,6 +177,7 @@ def test_a_formula_that_cannot_be_drawn_is_refused() -> None:
 
 def test_methods_are_written_with_their_formulas(html: str) -> None:
     section = html[html.index('id="methods"') : html.index('id="measures"')]
+    assert "The arms and their settings" in section and '<th scope="col">allocation</th>' in section
     assert section.count("<math ") >= 2 and "M§3; Han et al. 2015" in section and "; –" not in section
 
 
