@@ -1,4 +1,4 @@
-"""Compare: methods of one study or of several at the same level — scores, insides, masks, size, suites, settings."""
+"""Compare: methods of one study or of several at the same level — scores, insides, masks, maps, size, suites, settings."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import streamlit as st
 
 from analysis import theme
 from analysis.figures import compare as figures
-from pages.ui import arms, controls, loading, measured, shell, show
+from pages.ui import arms, controls, loading, measured, shell, show, twin_maps
 from pages.ui.arms import Choice
 
 VIEWS = {
     "scores": "Scores",
     "inside": "Inside the network",
     "masks": "Masks",
+    "maps": "Maps",
     "size": "Size and speed",
     "suite": "Suite",
     "settings": "Settings",
@@ -37,6 +38,8 @@ SIZES = {
 def scores(choice: Choice, facts: Sequence[loading.Facts]) -> None:
     """Per-language differences against the reference, with intervals and tests."""
     pairs = arms.stored(choice, "pairs")
+    if pairs is None:
+        return
     shown = figures.difference_dots(pairs, choice.reference, choice.arms, choice.level, choice.split, show.dark())
     show.figure(shown, "compare-scores", definitions=("mcnemar", "holm"))
     if shown.data.empty:
@@ -55,6 +58,8 @@ def scores(choice: Choice, facts: Sequence[loading.Facts]) -> None:
 def inside(choice: Choice, facts: Sequence[loading.Facts]) -> None:
     """Separability, SNR, CKA, retrieval and recovery of the methods against each other."""
     contrasts = arms.stored(choice, "contrasts")
+    if contrasts is None:
+        return
     layers = sorted(layer for layer in contrasts["layer"].unique().tolist() if layer >= 0) if len(contrasts) else []
     layer = -1
     if layers:
@@ -69,7 +74,10 @@ def inside(choice: Choice, facts: Sequence[loading.Facts]) -> None:
 
 def masks(choice: Choice, facts: Sequence[loading.Facts]) -> None:
     """How much of what was kept two arms have in common."""
-    shown = figures.overlap_heatmap(arms.stored(choice, "mask_pairs"), choice.arms, choice.level, show.dark())
+    pairs = arms.stored(choice, "mask_pairs")
+    if pairs is None:
+        return
+    shown = figures.overlap_heatmap(pairs, choice.arms, choice.level, show.dark())
     show.figure(shown, "compare-masks", definitions=("jaccard", "jaccard_chance"))
 
 
@@ -130,7 +138,7 @@ def settings(choice: Choice, facts: Sequence[loading.Facts]) -> None:
 
 
 DRAW: dict[str, Callable[[Choice, Sequence[loading.Facts]], None]] = {
-    "scores": scores, "inside": inside, "masks": masks, "size": size, "suite": suite, "settings": settings,
+    "scores": scores, "inside": inside, "masks": masks, "maps": twin_maps.draw, "size": size, "suite": suite, "settings": settings,
 }  # fmt: skip
 
 

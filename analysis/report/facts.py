@@ -86,7 +86,7 @@ def reproduce(report: Report) -> Section:
         *sorted((name, str(value)) for name, value in dict(first.get("versions", {})).items()),
     ]  # fmt: skip
     commands = [f"python -m engine run {report.study}.toml --store runs", f"python -m analysis measure runs --study {report.study}",
-                f"python -m analysis report runs --study {report.study} --to {report.study}.html"]  # fmt: skip
+                f"python -m analysis report runs --study {report.study} --to {report.study}.html{'' if report.text else ' --no-text'}"]  # fmt: skip
     code = ["\n".join(commands), *([text.strip()] if text else [])]
     line = (
         f"Save the study file below as {report.study}.toml and run:"

@@ -43,7 +43,7 @@ def scores(report: Report) -> Section:
          "dense": [theme.percent(first.loc[code, "dense"]) for code in codes if code in first.index],
          **{method: [cells.get(code, "–") for code in codes if code in first.index] for method, cells in found.items()}}
     )  # fmt: skip
-    caption = "Score and, in brackets, the drop in points with its 95% interval; * significant at .05 (exact McNemar, Holm over the whole study)."
+    caption = "Score; under it the drop from dense in points, with its 95% interval; * significant at .05 (exact McNemar, Holm over the whole study)."
     metric = str(rows["metric"].iloc[0]).replace("_", " ")
     safe = _safe(told)
     title = f"{metric.capitalize()} at {theme.level(told.level)} sparsity, split {told.split}"
@@ -53,7 +53,12 @@ def scores(report: Report) -> Section:
 def _score(row: pd.Series) -> str:
     mark = "*" if row.get("p_holm", 1.0) < SIGNIFICANT else ""
     drop = theme.points(row["drop"]).removesuffix(" points")
-    return f"{theme.percent(row['pruned'])} ({drop}{mark}; {theme.interval(row['drop_low'], row['drop_high'])})"
+    return f"{theme.percent(row['pruned'])}\n{drop}{mark} ({theme.interval(row['drop_low'], row['drop_high'])})"
+
+
+def _sources(told: Told) -> list[str]:
+    rows = told.degradation
+    return [str(code) for code in rows.loc[rows["source"], "language"].unique()]
 
 
 def _safe(told: Told) -> Table | None:
@@ -65,7 +70,9 @@ def _safe(told: Told) -> Table | None:
         return None
     wide = frame.pivot_table(index="language", columns="method", values="safe", aggfunc="first")
     codes = [
-        code for code in [*theme.ordered([code for code in wide.index if code != MEAN]), MEAN] if code in wide.index
+        code
+        for code in [*theme.ordered([code for code in wide.index if code != MEAN], _sources(told)), MEAN]
+        if code in wide.index
     ]
     wide = wide.reindex(codes).map(theme.level)
     wide.insert(0, "language", [named(code).removeprefix("the ") for code in codes])
@@ -87,9 +94,16 @@ def findings(report: Report) -> Section | None:
     told = report.told
     if told.findings.empty:
         return None
-    lines = [" ".join(card.sort_values("place")["text"]) for _, card in told.findings.groupby("language", sort=False)]
+    lines = [
+        _sentence(" ".join(card.sort_values("place")["text"]))
+        for _, card in told.findings.groupby("language", sort=False)
+    ]
     about = f"{told.method} at {theme.level(told.level)} sparsity. Languages whose drop is not significant have no line; nothing here is said to be a cause."  # fmt: skip
     return Section("findings", "Findings", [about, *lines])
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
 def board(report: Report) -> Section | None:
