@@ -33,8 +33,9 @@ class State:
     """One state over its seeds: `score` and `margin` are seeds × items per language, `stats` seeds × items × the columns
     that the study's metric reads, `answer` the predicted classes (no languages where the task type has none).
 
-    `score` is of single items (engine.metrics.ITEM_SCORES); the state's own is `value`. `step` counts the retraining cycles behind it (0 for dense): the k-th level of an arm and the k-th folder of
-    `dense_continued` cost the same number of updates.
+    `score` is of single items (engine.metrics.ITEM_SCORES); the state's own is `value`. `step` counts the retraining
+    cycles behind it (0 for dense): the k-th level of an arm and the k-th folder of `dense_continued` cost the same
+    number of updates.
     """
 
     method: str
