@@ -72,7 +72,7 @@ class State:
         return self._each(lambda code, values: values[:, rows[code]] if code in rows else None)
 
     def _each(self, change: Callable[[str, Floats], Floats | None], **more: Any) -> State:
-        kept = {}
+        kept: dict[str, Any] = {}
         for name in ("score", "margin", "stats", "answer"):
             found = {code: change(code, values) for code, values in getattr(self, name).items()}
             kept[name] = {code: values for code, values in found.items() if values is not None}
