@@ -16,6 +16,7 @@ from analysis.items import State, metric_values
 from analysis.measures.blocks import Block, crossed, stacked, with_interval
 from analysis.measures.drops import keys
 from analysis.measures.states import View
+from analysis.tables import CONTROLS
 from engine.metrics import ITEM_SCORES
 from engine.record import Level
 
@@ -227,13 +228,13 @@ def slices(blocks: Sequence[Block], texts: pd.DataFrame) -> pd.DataFrame:
 def _slice_rows(block: Block, code: str, texts: pd.DataFrame) -> Iterator[dict[str, Any]]:
     item = ITEM_SCORES[block.items.metric]
     metric = "accuracy" if item.correct else block.items.metric
+    places = [(place, state) for place, state in enumerate(block.states) if state.method not in CONTROLS]
     kept = stacked(block.states, "score" if item.correct else "stats")[code]
     for kind, name, low, high, rows in _slices(block, code, texts):
         part = kept[:, :, rows, None] if item.correct else kept[:, :, rows]
         values_K = [float(metric_values(metric, stats).mean()) for stats in part]
         values_BK = crossed({code: part}, aligned=True, metric=metric)[code]
-        for state in block.pruned():
-            place = block.column(state)
+        for place, state in places:
             row = {
                 **keys(block, state),
                 "metric": metric,
