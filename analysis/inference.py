@@ -232,7 +232,7 @@ FLIPS = 2000
 
 @lru_cache(maxsize=4)
 def _signs(flips: int, n: int, seed: int) -> Floats:
-    return generator(seed).integers(2, size=(flips, n)) * 2.0 - 1.0
+    return np.asarray(generator(seed).integers(2, size=(flips, n)) * 2.0 - 1.0, dtype=np.float64)
 
 
 def sign_flips(differences: ArrayLike, seed: int, flips: int = FLIPS) -> Floats:

@@ -33,8 +33,9 @@ class State:
     """One state over its seeds: `score` and `margin` are seeds × items per language, `stats` seeds × items × the columns
     that the study's metric reads, `answer` the predicted classes (no languages where the task type has none).
 
-    `score` is of single items (engine.metrics.ITEM_SCORES); the state's own is `value`. `step` counts the retraining cycles behind it (0 for dense): the k-th level of an arm and the k-th folder of
-    `dense_continued` cost the same number of updates.
+    `score` is of single items (engine.metrics.ITEM_SCORES); the state's own is `value`. `step` counts the retraining
+    cycles behind it (0 for dense): the k-th level of an arm and the k-th folder of `dense_continued` cost the same
+    number of updates.
     """
 
     method: str
@@ -71,7 +72,7 @@ class State:
         return self._each(lambda code, values: values[:, rows[code]] if code in rows else None)
 
     def _each(self, change: Callable[[str, Floats], Floats | None], **more: Any) -> State:
-        kept = {}
+        kept: dict[str, Any] = {}
         for name in ("score", "margin", "stats", "answer"):
             found = {code: change(code, values) for code, values in getattr(self, name).items()}
             kept[name] = {code: values for code, values in found.items() if values is not None}

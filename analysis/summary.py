@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis import tables, theme
+from analysis.figures.base import scored
 from analysis.items import Items, collect
 from analysis.measures import drops, files
 from analysis.measures.plan import Study
@@ -100,9 +101,9 @@ def _merged(notes: list[str], items: Items) -> list[str]:
 
 
 def _table(study: Study, items: Items, rows: pd.DataFrame) -> Table:
-    metric = items.metric.replace("_", " ")
+    metric = scored(items.metric).removesuffix(")").replace("(", "in ")
     seeds = int(rows["seeds"].min())
-    table = Table(title=f"{study.name}, {items.split}: {metric} in %, {seeds} seed{'' if seeds == 1 else 's'}")
+    table = Table(title=f"{study.name}, {items.split}: {metric}, {seeds} seed{'' if seeds == 1 else 's'}")
     table.add_column("language")
     table.add_column("n", justify="right")
     table.add_column("dense", justify="right")

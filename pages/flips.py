@@ -21,6 +21,8 @@ VIEWS = {
 }
 STATES = {"change": "pruned less dense", "dense": "dense", "pruned": "pruned"}
 ALL = "all"
+CHANGES = ("atlas", "languages")  # views of items that broke or were repaired
+ANSWERS = ("confusion", "exemplars")  # views of items' classes
 
 
 @dataclass(frozen=True)
@@ -153,4 +155,12 @@ with shell.page("flips"):
     facts = measured.finished(study)
     choice = choose(study, facts)
     view = controls.choose("view", "Show", list(VIEWS), "atlas", VIEWS.__getitem__, kind="segments", hidden_label=True)
-    DRAW[view](choice, facts)
+    if view in CHANGES and not measured.breaks(facts):
+        st.info(
+            f"Items of this study are only better or worse, never right or wrong, so that none can break: its score is "
+            f"{show.escape(show.title(facts.metric))}. “By kind of item” shows which items it drops on."
+        )
+    elif view in ANSWERS and not measured.classes(facts):
+        st.info("This needs a task whose every item has one class for an answer.")
+    else:
+        DRAW[view](choice, facts)

@@ -1010,3 +1010,98 @@ def overconfidence(probabilities, labels):
 def fertility(texts):
     """Tokens per unit of (tokens, units) pairs."""
     return sum(tokens for tokens, _ in texts) / sum(units for _, units in texts)
+# -- scores of a whole set (M§5, M§6.1): the field's own scorers on items written out one by one ---------------------
+
+
+def corpus_bleu(items) -> float:
+    """Of (output, references)."""
+    from sacrebleu.metrics import BLEU
+
+    most = max(len(references) for _, references in items)
+    streams = [[(*references, *[None] * most)[place] for _, references in items] for place in range(most)]
+    return BLEU(force=True).corpus_score([output for output, _ in items], streams).score / 100
+
+
+def corpus_chrf(items) -> float:
+    """Of (output, references)."""
+    from sacrebleu.metrics import CHRF
+
+    most = max(len(references) for _, references in items)
+    streams = [[(*references, *[None] * most)[place] for _, references in items] for place in range(most)]
+    return CHRF().corpus_score([output for output, _ in items], streams).score / 100
+
+
+def entity_f1(items) -> float:
+    """Of (gold tags, predicted tags)."""
+    from seqeval.metrics import f1_score
+
+    return float(f1_score([gold for gold, _ in items], [found for _, found in items], zero_division=0))
+
+
+def word_accuracy(items) -> float:
+    """Of (gold tags, predicted tags)."""
+    pairs = [pair for gold, found in items for pair in zip(gold, found, strict=True)]
+    return sum(gold == found for gold, found in pairs) / len(pairs)
+
+
+def word_macro_f1(items) -> float:
+    """Of (gold tags, predicted tags)."""
+    pairs = [pair for gold, found in items for pair in zip(gold, found, strict=True)]
+    return class_macro_f1(pairs)
+
+
+def class_macro_f1(items) -> float:
+    """Of (gold class, predicted class), over the classes in gold."""
+    from sklearn.metrics import f1_score
+
+    gold, found = zip(*items, strict=True)
+    return float(f1_score(gold, found, labels=sorted(set(gold)), average="macro", zero_division=0))
+
+
+def class_matthews(items) -> float:
+    """Of (gold class, predicted class)."""
+    from sklearn.metrics import matthews_corrcoef
+
+    return float(matthews_corrcoef(*zip(*items, strict=True)))
+
+
+def correlation(items) -> float:
+    """Pearson, of (gold, predicted); 0 where a side is constant."""
+    gold, found = zip(*items, strict=True)
+    return 0.0 if len(set(gold)) == 1 or len(set(found)) == 1 else float(scipy.stats.pearsonr(gold, found).statistic)
+
+
+def rank_correlation(items) -> float:
+    """Spearman, of (gold, predicted); 0 where a side is constant."""
+    gold, found = zip(*items, strict=True)
+    return 0.0 if len(set(gold)) == 1 or len(set(found)) == 1 else float(scipy.stats.spearmanr(gold, found).statistic)
+
+
+def mean_score(items) -> float:
+    """Of plain numbers."""
+    return math.fsum(items) / len(items)
+
+
+def on_resample(score, seeds, seed_counts, item_counts) -> float:
+    """Mean over the drawn seeds of a score on the drawn items, each as often as it was drawn; `seeds`: items of every seed."""
+    values = []
+    for items, times in zip(seeds, seed_counts, strict=True):
+        drawn = [item for item, count in zip(items, item_counts, strict=True) for _ in range(int(count))]
+        values += [score(drawn)] * int(times)
+    return math.fsum(values) / len(values)
+
+
+def jackknife_parts(score, items) -> list[float]:
+    """What every item adds to a score: the score, plus how far it falls without the item beyond what it falls on average."""
+    whole, n = score(items), len(items)
+    without = [score(items[:place] + items[place + 1 :]) for place in range(n)]
+    middle = math.fsum(without) / n
+    return [whole + (n - 1) * (middle - value) for value in without]
+
+
+def sign_flips_exact(differences) -> float:
+    """Two-sided p over all 2^N sign patterns."""
+    seen, above = abs(math.fsum(differences)), 0
+    for signs in itertools.product((-1, 1), repeat=len(differences)):
+        above += abs(math.fsum(s * d for s, d in zip(signs, differences, strict=True))) >= seen - 1e-12
+    return above / 2 ** len(differences)

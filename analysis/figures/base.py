@@ -11,6 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from analysis import theme
+from engine.metrics import ITEM_SCORES, METRICS
 
 INTERVAL = "95% intervals by paired bootstrap over seeds and items"
 NO_STATES = "No kept states yet."
@@ -158,6 +159,35 @@ def seeds_text(seeds: int) -> str:
 def plural(count: int, noun: str) -> str:
     """`1 seed`, `3 seeds`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def scored(metric: str) -> str:
+    """What an axis of scores is called, with its unit: `Accuracy (%)`, `Pearson correlation (× 100)`."""
+    row = METRICS.get(metric)
+    title = row.title if row else metric.replace("_", " ").capitalize()
+    return f"{title} (× 100)" if row and row.unit == "correlation" else f"{title} (%)"
+
+
+def point_of(metric: str) -> str:
+    """What a point of a difference is: `points of Accuracy`."""
+    row = METRICS.get(metric)
+    return f"points of {row.title}" if row else "points"
+
+
+def floor_of(metric: str) -> str:
+    """What the level is called that needs no model."""
+    row = ITEM_SCORES.get(metric)
+    return "chance (majority)" if row is None or row.constant else "best constant answer"
+
+
+def tested(metric: str) -> str:
+    """The test that p values of this metric's drops come from."""
+    return "exact McNemar tests" if exact(metric) else "sign-flip tests of the items"
+
+
+def exact(metric: str) -> bool:
+    """Whether an item of this metric is right or wrong, so that its drops have an exact test."""
+    return metric not in ITEM_SCORES or ITEM_SCORES[metric].correct
 
 
 def count_text(values: Iterable[float]) -> str:

@@ -5,7 +5,19 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis import theme
-from analysis.figures.base import INTERVAL, Shown, blank, canvas, caption, rows_of, seeds_text, stacked, whiskers
+from analysis.figures.base import (
+    INTERVAL,
+    Shown,
+    blank,
+    canvas,
+    caption,
+    point_of,
+    rows_of,
+    scored,
+    seeds_text,
+    stacked,
+    whiskers,
+)
 from analysis.figures.drops import MEAN, MISSING, REMEDY, named
 
 
@@ -32,7 +44,9 @@ def control_dots(
     codes = [*codes, *([MEAN] if MEAN in set(both["language"]) else [])]
     both = both.set_index("language").reindex(codes).reset_index()
     names = [named(code) if code != MEAN else "mean of zero-shot" for code in codes]
-    figure = canvas(dark, height=150 + 30 * len(codes), x="Drop against dense (points)")
+    figure = canvas(
+        dark, height=150 + 30 * len(codes), x=f"Drop against dense ({point_of(str(rows['metric'].iloc[0]))})"
+    )
     _noise(figure, both, names)
     figure.add_scatter(
         x=100 * both["random_drop"], y=names, mode="markers", name="random pruning", marker={"symbol": "x", "color": theme.GREY, "size": 8},
@@ -94,9 +108,8 @@ def pareto_scatter(pareto: pd.DataFrame, split: str = "test", dark: bool = False
     rows = rows_of(pareto, split=split)
     if rows.empty:
         return blank(MISSING, REMEDY, dark)
-    figure = canvas(
-        dark, height=440, x="Non-zero weights (% of the dense model's)", y="Mean over zero-shot languages (%)"
-    )
+    y = f"{scored(str(rows['metric'].iloc[0]))}, mean over zero-shot languages"
+    figure = canvas(dark, height=440, x="Non-zero weights (% of the dense model's)", y=y)
     for (method, recipe), group in stacked(rows.sort_values("nonzeros"), ("method", "recipe")):
         style = theme.method_style(str(method), str(recipe), dark)
         symbols = [style.symbol.removesuffix("-open") + ("" if front else "-open") for front in group["front"]]

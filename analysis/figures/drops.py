@@ -21,12 +21,16 @@ from analysis.figures.base import (
     canvas,
     caption,
     count_text,
+    floor_of,
     in_percent,
     level_line,
     line,
+    point_of,
     rows_of,
+    scored,
     seeds_text,
     stacked,
+    tested,
     thin,
     whiskers,
 )
@@ -43,7 +47,7 @@ def named(language: str) -> str:
 
 
 def _metric(rows: pd.DataFrame) -> str:
-    return str(rows["metric"].iloc[0]).replace("_", " ").capitalize()
+    return str(rows["metric"].iloc[0]) if "metric" in rows else ""
 
 
 def _basis(rows: pd.DataFrame) -> str:
@@ -58,7 +62,7 @@ def drop_lines(frame: pd.DataFrame, language: str = MEAN, split: str = "test", d
     rows = rows_of(frame, language=language, split=split)
     if rows.empty:
         return blank(MISSING, REMEDY, dark)
-    figure = canvas(dark, x="Sparsity (% of prunable weights removed)", y=f"{_metric(rows)} (%)")
+    figure = canvas(dark, x="Sparsity (% of prunable weights removed)", y=scored(_metric(rows)))
     for (method, recipe), group in stacked(rows, ("method", "recipe")):
         _method_line(figure, str(method), str(recipe), group.sort_values("measured_sparsity"), dark)
     longest = max((group for _, group in stacked(rows, ("method",))), key=len).sort_values("measured_sparsity")
@@ -75,7 +79,7 @@ def _method_line(figure: go.Figure, method: str, recipe: str, group: pd.DataFram
 
 
 HOVER = (
-    "%{y:.1f}% at %{x:.1f}%<br>drop %{customdata[0]:.1f} points (%{customdata[1]:.1f} to %{customdata[2]:.1f})"
+    "%{y:.1f} at %{x:.1f}%<br>drop %{customdata[0]:.1f} points (%{customdata[1]:.1f} to %{customdata[2]:.1f})"
     "<br>n %{customdata[3]}, seeds %{customdata[4]}"
 )
 
@@ -88,7 +92,8 @@ def _hover_values(group: pd.DataFrame) -> list[list[float]]:
 def _references(figure: go.Figure, rows: pd.DataFrame, longest: pd.DataFrame, dark: bool) -> None:
     first = rows.iloc[0]
     level_line(figure, 100 * first["dense"], "dense", theme.look(dark).dense, "solid")
-    level_line(figure, 100 * first["chance"], "chance (majority)", theme.GREY)
+    if first["chance"] == first["chance"]:
+        level_line(figure, 100 * first["chance"], floor_of(_metric(rows)), theme.GREY)
     if longest["continued"].notna().any():
         x, y = (in_percent(longest[name]) for name in ("measured_sparsity", "continued"))
         thin(figure, x, y, "dense, trained on", theme.GREY, "longdash")
@@ -128,7 +133,7 @@ def drop_heatmap(frame: pd.DataFrame, method: str, split: str = "test", dark: bo
         zmin=-bound,
         zmax=bound,
         colorscale=theme.diverging(dark),
-        colorbar={"title": {"text": "Drop (points)"}},
+        colorbar={"title": {"text": f"Drop ({point_of(_metric(rows))})"}},
         hovertemplate="%{y}, %{x}: drop %{z:.1f} points<extra></extra>",
     )
     figure.update_yaxes(autorange="reversed")
@@ -143,7 +148,7 @@ def drop_heatmap(frame: pd.DataFrame, method: str, split: str = "test", dark: bo
 def _mark(rows: pd.DataFrame) -> str:
     if rows["p_holm"].isna().all():
         return "no tests here: only the test split belongs to the family of comparisons"
-    return "* significant at .05 by exact McNemar tests, Holm-corrected over all methods, levels and languages of the study"
+    return f"* significant at .05 by {tested(_metric(rows))}, Holm-corrected over all methods, levels and languages of the study"
 
 
 def _cell(drop: float, p: float) -> str:
@@ -161,7 +166,7 @@ def drop_bars(
         return blank(MISSING, REMEDY, dark)
     sources = rows.loc[rows["source"], "language"].tolist()
     codes = theme.ordered(rows["language"].tolist(), sources)
-    figure = canvas(dark, height=420, y="Drop against dense (points)")
+    figure = canvas(dark, height=420, y=f"Drop against dense ({point_of(_metric(rows))})")
     for (method, recipe), group in stacked(rows, ("method", "recipe")):
         group = group.set_index("language").reindex(codes)
         middle, low, high = (in_percent(group[name]) for name in ("drop", "drop_low", "drop_high"))
@@ -182,7 +187,7 @@ def _bars_reading(rows: pd.DataFrame, sparsity: float) -> str:
 
 
 DID = {
-    "did": ("Extra drop beyond the source language (points)", 100.0),
+    "did": ("Extra drop beyond the source language ({points})", 100.0),
     "did_margin": ("Extra loss of margin beyond the source language (logits)", 1.0),
 }
 
@@ -207,7 +212,7 @@ def did_dots(
         )
     title, scale = DID[name]
     codes = theme.ordered(rows["language"].tolist())
-    figure = canvas(dark, height=140 + 30 * len(codes), x=title)
+    figure = canvas(dark, height=140 + 30 * len(codes), x=title.format(points=point_of(_metric(rows))))
     figure.add_vline(x=0, line={"color": theme.look(dark).text, "width": 1})
     groups = stacked(rows, ("method", "recipe"))
     for place, ((method, recipe), group) in enumerate(groups):

@@ -18,6 +18,7 @@ from analysis.figures.base import (
     caption,
     count_text,
     plural,
+    point_of,
     rows_of,
     seeds_text,
     whiskers,
@@ -118,7 +119,9 @@ def slice_dots(
         f"{name} ({low:g}–{high:g})" if low == low else str(name)
         for name, low, high in zip(rows["slice"], rows["from"].round(2), rows["to"].round(2), strict=True)
     ]
-    figure = canvas(dark, height=150 + 28 * len(rows), x="Drop against dense (points)")
+    figure = canvas(
+        dark, height=150 + 28 * len(rows), x=f"Drop against dense ({point_of(str(rows['metric'].iloc[0]))})"
+    )
     style = theme.method_style(method, str(rows["recipe"].iloc[0]), dark)
     middle, low, high = (100 * rows[name] for name in ("drop", "drop_low", "drop_high"))
     figure.add_scatter(
@@ -132,7 +135,8 @@ def slice_dots(
     most = rows.loc[rows["drop"].idxmax()]
     where = f"{named(language)} under {method} at {theme.level(sparsity)} loses most in “{most['slice']}”"
     span = theme.interval(most["drop_low"], most["drop_high"])
-    reading = f"{where}: {theme.points(most['drop'])} ({span}) of {theme.points(whole)} over all."
+    over = "over all" if str(rows["metric"].iloc[0]) == "accuracy" else "on average over the slices"
+    reading = f"{where}: {theme.points(most['drop'])} ({span}) of {theme.points(whole)} {over}."
     note = "not corrected for looking at many slices"
     return Shown(
         figure,

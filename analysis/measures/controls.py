@@ -91,7 +91,7 @@ def pareto(degraded: pd.DataFrame, sizes: pd.DataFrame) -> pd.DataFrame:
     rows = [
         row for split, part in degraded.groupby("split", sort=False) for row in _front(str(split), part, counts, whole)
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).assign(metric=degraded["metric"].iloc[0])
 
 
 def _front(split: str, part: pd.DataFrame, counts: pd.Series, whole: float) -> list[dict[str, Any]]:

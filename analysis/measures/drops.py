@@ -25,6 +25,7 @@ MEAN = "mean of zero-shot"
 PERMUTATIONS = 1000
 EQUAL_PERMUTATIONS = 200  # for the spread that equal drops would show: only its mean is used
 TOLERANCES = (0.01, 0.02, 0.05)
+ROUNDING = 1e-12  # what sums of equal numbers may differ by
 TESTED = "test"  # the split whose p values make the family of Holm's correction
 
 
@@ -283,7 +284,7 @@ def safe(degraded: pd.DataFrame, averaged: pd.DataFrame) -> pd.DataFrame:
 
 
 def _uppers(group: pd.DataFrame) -> Floats:
-    unchanged = (group["drop_low"] == 0) & (group["drop_high"] == 0)
+    unchanged = (group["drop_low"].abs() < ROUNDING) & (group["drop_high"].abs() < ROUNDING)
     return np.where(unchanged, 1 - 0.025 ** (1 / group["n"]), group["drop_high"])
 
 

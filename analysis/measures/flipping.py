@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from analysis import calibration as confidence
 from analysis import flips as atlas
 from analysis import text
-from analysis.items import State
-from analysis.measures.blocks import Block, crossed, with_interval
+from analysis.items import State, metric_values
+from analysis.measures.blocks import Block, crossed, stacked, with_interval
 from analysis.measures.drops import keys
 from analysis.measures.states import View
+from analysis.tables import CONTROLS
+from engine.metrics import ITEM_SCORES
 from engine.record import Level
 
 Floats = NDArray[np.float64]
@@ -32,7 +34,8 @@ def flips(view: View) -> pd.DataFrame:
     """One row per item: split, language, id, flip (`analysis.flips.NAMES`), margin_lost, and for classes label,
     dense and pruned (the answers), dense_confidence and pruned_confidence.
 
-    An item is right where its score is 1: all of it is right. Empty without a reference.
+    An item is right where its score is 1: all of it is right. Empty without a reference, and where items are only
+    better or worse (a value that is predicted, a text that is generated).
     """
     both = _both(view)
     if both.empty:
@@ -67,7 +70,7 @@ def confusion(view: View) -> pd.DataFrame:
 
 def _both(view: View) -> pd.DataFrame:
     """The items that the level and its reference have, side by side."""
-    if view.reference is None:
+    if view.reference is None or not view.whole:
         return pd.DataFrame()
     return _items(view.level).merge(_items(view.reference), on=KEYS, suffixes=("", "_dense"))
 
@@ -122,9 +125,10 @@ def counts(blocks: Sequence[Block]) -> pd.DataFrame:
 
     kept_right, broken, repaired, kept_wrong; broken_here: broken in this language and no other (parallel items); pie:
     identified items by modal disagreement (NaN under 2 seeds); rerun: broken plus repaired between two dense models of
-    different seeds, which is what rerunning alone flips.
+    different seeds, which is what rerunning alone flips. Nothing where items are only better or worse.
     """
-    return pd.DataFrame([row for block in blocks for row in _count_rows(block)])
+    whole = [block for block in blocks if ITEM_SCORES[block.items.metric].whole]
+    return pd.DataFrame([row for block in whole for row in _count_rows(block)])
 
 
 def _count_rows(block: Block) -> Iterator[dict[str, Any]]:
@@ -211,7 +215,10 @@ def slices(blocks: Sequence[Block], texts: pd.DataFrame) -> pd.DataFrame:
 
     kind: length (tokens), fertility (tokens per word, per character where no spaces are written), each in thirds of
     equal mass within the language; label. Columns from, to (the values of a third), n, dense, pruned, drop (with _low,
-    _high over seeds and items), broken, repaired.
+    _high over seeds and items), broken, repaired (NaN where items are only better or worse).
+
+    `metric` says what they are in: the share of right items where an item is right or wrong (the correlation of a slice
+    by label would not exist), else the study's metric on the items of the slice.
     """
     return pd.DataFrame(
         [row for block in blocks for code in block.items.languages for row in _slice_rows(block, code, texts)]
@@ -219,15 +226,18 @@ def slices(blocks: Sequence[Block], texts: pd.DataFrame) -> pd.DataFrame:
 
 
 def _slice_rows(block: Block, code: str, texts: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    dense, score_KSN = block.states[0], np.stack([state.score[code] for state in block.states])
+    item = ITEM_SCORES[block.items.metric]
+    metric = "accuracy" if item.correct else block.items.metric
+    places = [(place, state) for place, state in enumerate(block.states) if state.method not in CONTROLS]
+    kept = stacked(block.states, "score" if item.correct else "stats")[code]
     for kind, name, low, high, rows in _slices(block, code, texts):
-        part_KSN = score_KSN[:, :, rows]
-        means_BK = crossed({code: part_KSN}, aligned=True)[code]
-        for state in block.pruned():
-            place = block.column(state)
-            outcome = atlas.outcomes(dense.score[code][:, rows] >= 1, part_KSN[place] >= 1)
+        part = kept[:, :, rows, None] if item.correct else kept[:, :, rows]
+        values_K = [float(metric_values(metric, stats).mean()) for stats in part]
+        values_BK = crossed({code: part}, aligned=True, metric=metric)[code]
+        for place, state in places:
             row = {
                 **keys(block, state),
+                "metric": metric,
                 "language": code,
                 "kind": kind,
                 "slice": name,
@@ -235,13 +245,19 @@ def _slice_rows(block: Block, code: str, texts: pd.DataFrame) -> Iterator[dict[s
                 "to": high,
                 "n": len(rows),
             }
-            row |= {"dense": float(part_KSN[0].mean()), "pruned": float(part_KSN[place].mean())}
-            row |= with_interval("drop", row["dense"] - row["pruned"], means_BK[:, 0] - means_BK[:, place])
-            yield {
-                **row,
-                "broken": float((outcome == atlas.BROKEN).mean()),
-                "repaired": float((outcome == atlas.REPAIRED).mean()),
-            }
+            row |= {"dense": values_K[0], "pruned": values_K[place]}
+            row |= with_interval("drop", row["dense"] - row["pruned"], values_BK[:, 0] - values_BK[:, place])
+            yield {**row, **_changed(block.states[0].score[code][:, rows], state.score[code][:, rows], item.whole)}
+
+
+def _changed(dense_SN: Floats, pruned_SN: Floats, whole: bool) -> dict[str, float]:
+    if not whole:
+        return {"broken": float("nan"), "repaired": float("nan")}
+    outcome = atlas.outcomes(dense_SN >= 1, pruned_SN >= 1)
+    return {
+        "broken": float((outcome == atlas.BROKEN).mean()),
+        "repaired": float((outcome == atlas.REPAIRED).mean()),
+    }
 
 
 def _slices(block: Block, code: str, texts: pd.DataFrame) -> Iterator[tuple[str, str, float, float, NDArray[np.int64]]]:

@@ -12,6 +12,7 @@ import pandas as pd
 from analysis import tables
 from analysis.measures import alignment, classes, distribution, files, flipping, maps, paths, restored, states
 from analysis.measures.confidence import calibration
+from engine.metrics import ITEM_SCORES
 from engine.record import Level, RecordError, Run
 
 STUDY = (
@@ -186,6 +187,7 @@ class Study:
             parallel=bool(config["parallel"]),
             labels=tuple(config.get("labels", ())),
             full=self.full(this),
+            whole=ITEM_SCORES[config["metric"]].whole,
         )
 
     def facts(self, run: str, level: str) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def tests(first: State, second: State, code: str) -> dict[str, float]:
     square = float((parts_SN**2).mean())  # of items that are right or wrong: the share of discordant ones
     row = {"discordant": float("nan"), "minimum_detectable": inference.detectable(parts_SN.shape[1], square)}
     if not ITEM_SCORES[first.metric].correct:
-        return {"p": _over_seeds(inference.sign_flips(parts_SN, SEED)), **row}
+        return {"p": _over_seeds(inference.sign_flips(parts_SN, SEED).tolist()), **row}
     a_SN, b_SN = first.score[code], second.score[code]
     p_S = [inference.mcnemar(a_N, b_N) for a_N, b_N in zip(a_SN, b_SN, strict=True)]
     return {"p": _over_seeds(p_S), **row, "discordant": float((a_SN != b_SN).mean())}

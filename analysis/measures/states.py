@@ -97,7 +97,7 @@ class View:
     of another seed (None where there is none).
 
     `role` is pruned, continued or other seed; `labels` are the classes in the order of the model's outputs; `full` asks
-    for every pooling and the costly similarities.
+    for every pooling and the costly similarities; `whole`: an item can be wholly right, so that it can break.
     """
 
     level: Level
@@ -108,6 +108,7 @@ class View:
     parallel: bool
     labels: tuple[str, ...] = ()
     full: bool = True
+    whole: bool = True
 
     @cached_property
     def state(self) -> Snapshot:

@@ -55,7 +55,8 @@ def losers(method: str, level: float, here: pd.DataFrame) -> str:
         f"{theme.language_name(code)} ({theme.points(drop)})"
         for code, drop in zip(ordered["language"], ordered["drop"], strict=True)
     ]
-    text = f"At {controls.percent(level)} sparsity {method} costs {theme.listed(named[:MOST_NAMED])} most"
+    metric = show.title(str(here["metric"].iloc[0]))
+    text = f"{metric}: at {controls.percent(level)} sparsity {method} costs {theme.listed(named[:MOST_NAMED])} most"
     return f"{text}, and {named[-1]} least." if len(named) > MOST_NAMED else f"{text}."
 
 

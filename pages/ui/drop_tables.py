@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from analysis import theme
+from analysis.figures.base import exact, tested
 from analysis.figures.drops import MEAN, named
 from pages.ui import controls, show
 
@@ -18,7 +19,7 @@ COLUMNS = {
     "drop": ("drop (points)", 100, "%.1f"),
     "drop_low": ("from", 100, "%.1f"),
     "drop_high": ("to", 100, "%.1f"),
-    "p": ("McNemar p", 1, "%.2g"),
+    "p": ("p", 1, "%.2g"),
     "p_holm": ("Holm p", 1, "%.2g"),
     "relative_drop": ("relative drop (%)", 100, "%.1f"),
     "retention": ("retention (%)", 100, "%.1f"),
@@ -30,7 +31,7 @@ COLUMNS = {
     "seeds": ("seeds", 1, "%d"),
 }
 MOST_ROWS = 20  # shown without scrolling
-DEFINED = ("mcnemar", "holm", "retention", "normalised_retention", "minimum_detectable_drop")
+DEFINED = ("holm", "retention", "normalised_retention", "minimum_detectable_drop")
 
 
 def _ordered(rows: pd.DataFrame) -> list[str]:
@@ -86,13 +87,14 @@ def numbers(rows: pd.DataFrame) -> None:
         table[heading] = factor * rows[name]
         formats[heading] = st.column_config.NumberColumn(format=form)
     show.table(table, "degradation-numbers", column_config=formats)
+    metric = str(rows["metric"].iloc[0])
     st.caption(
-        "Drops against dense on the same items, over seeds, with 95% intervals. p: exact McNemar, the doubled median "
-        "over seeds; Holm over the whole study, so that hiding a method or language changes no p. Detectable: the "
+        f"{show.title(metric)}: drops against dense on the same items, over seeds, with 95% intervals. p: {tested(metric)}, "
+        "the doubled median over seeds; Holm over the whole study, so that hiding a method or language changes no p. Detectable: the "
         "smallest drop that this many items show with 80% power. Above chance is blank where dense is not above it."
     )
     with st.container(horizontal=True):
-        for name in DEFINED:
+        for name in (metric, "mcnemar" if exact(metric) else "sign_flips", *DEFINED):
             show.definition(name)
 
 

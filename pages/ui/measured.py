@@ -114,6 +114,20 @@ def scores_of(facts: loading.Facts) -> list[str]:
     return list(names(facts.type, facts.metric))
 
 
+def breaks(facts: loading.Facts) -> bool:
+    """Whether an item of this study can be wholly right, and so break and be repaired."""
+    from engine.metrics import ITEM_SCORES
+
+    return facts.metric not in ITEM_SCORES or ITEM_SCORES[facts.metric].whole
+
+
+def classes(facts: loading.Facts) -> bool:
+    """Whether every item of this study has one class for an answer."""
+    from engine.metrics import CLASSES, STATS
+
+    return STATS.get(facts.type, CLASSES) == CLASSES
+
+
 def poolings(frame: pd.DataFrame) -> list[str]:
     """The poolings in a measure, the task's own first."""
     return sorted(frame["pooling"].unique().tolist(), key=lambda how: (how == "mean", how))
