@@ -262,11 +262,12 @@ def binary_f1(stats: ArrayLike, weights: ArrayLike | None = None) -> Any:
 
     What GLUE reports for QQP and MRPC (paraphrase is class 1), where the classes are unequal and only one is looked for.
     """
-    stats_NK, weights_BN = _inputs(stats, weights, 3)
-    gold, predicted = stats_NK[:, 1] == 1, stats_NK[:, 2] == 1
-    indicators = np.stack([gold & predicted, predicted, gold], axis=1).astype(np.float64)
-    matched_B, predicted_B, gold_B = (weights_BN @ indicators).T
-    return _out(_ratio(2 * matched_B, predicted_B + gold_B, 0.0), weights)
+    return _score(STATISTICS["binary_f1"], stats, weights)
+
+
+def _positives(picked: Floats) -> Floats:
+    gold, predicted = np.moveaxis(picked == 1, -1, 0)
+    return np.stack([gold & predicted, predicted, gold], axis=-1).astype(np.float64)
 
 
 def matthews(stats: ArrayLike, weights: ArrayLike | None = None) -> Any:
@@ -421,6 +422,7 @@ def _chrf(totals: Floats, n: Floats) -> Floats:
 STATISTICS: dict[str, Sums | Weighted] = {
     "accuracy": _mean_of(0),
     "macro_f1": Sums(slice(1, 3), 3, _class_indicators, _macro_f1),
+    "binary_f1": Sums(slice(1, 3), 3, _positives, _micro_f1),
     "matthews": Sums(slice(1, 3), 3, _class_indicators, _matthews),
     "f1": Sums(slice(0, 3), 3, _as_they_are, _micro_f1),
     "slot_f1": Sums(slice(3, 6), 6, _as_they_are, _micro_f1),
@@ -462,10 +464,17 @@ def _constant_macro_f1(gold_N: Floats) -> float:
     return 2 * share / (1 + share) / len(np.unique(gold_N))
 
 
+def _constant_binary_f1(gold_N: Floats) -> float:
+    # Always the positive class: recall 1, and its share as precision.
+    share = float((gold_N == 1).mean())
+    return 2 * share / (1 + share)
+
+
 _ERROR = ItemScore("Absolute error, negative", whole=False)
 ITEM_SCORES: dict[str, ItemScore] = {
     "accuracy": ItemScore("Correct", correct=True, mean=True, constant=_majority),
     "macro_f1": ItemScore("Correct", correct=True, constant=_constant_macro_f1),
+    "binary_f1": ItemScore("Correct", correct=True, constant=_constant_binary_f1),
     "matthews": ItemScore("Correct", correct=True, constant=lambda gold_N: 0.0),
     "f1": ItemScore("F1 of the item"),
     "slot_f1": ItemScore("Correct intent"),

@@ -1010,6 +1010,8 @@ def overconfidence(probabilities, labels):
 def fertility(texts):
     """Tokens per unit of (tokens, units) pairs."""
     return sum(tokens for tokens, _ in texts) / sum(units for _, units in texts)
+
+
 # -- scores of a whole set (M§5, M§6.1): the field's own scorers on items written out one by one ---------------------
 
 

@@ -96,7 +96,9 @@ def opened(name: str, store: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
     return app
 
 
-@pytest.mark.parametrize("name", ["degradation", "flips", "alignment", "separability", "map", "weights", "diagnose", "compare"])
+@pytest.mark.parametrize(
+    "name", ["degradation", "flips", "alignment", "separability", "map", "weights", "diagnose", "compare"]
+)
 def test_a_view_that_was_seen_before_reads_no_file(
     store: Path, arrow: None, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
