@@ -179,6 +179,15 @@ def test_the_report_is_written_by_a_process_of_its_own(open_page: Any, started: 
     assert started[0][:2] == ["analysis", "report"] and started[0][-1] == "--no-text"
 
 
+def test_a_report_with_sentences_is_not_handed_out_as_one_without(open_page: Any, shared: Path, tmp_path: Path) -> None:
+    store = Path(shutil.copytree(shared, tmp_path / "store"))
+    (store / STUDY / "report.html").write_text("a corpus sentence", encoding="utf-8")
+    app = open_page("present", store, study=STUDY)
+    assert "Download the report" in [button.label for button in app.get("download_button")]
+    app.toggle(key="report-no-text").set_value(True).run()
+    assert not app.get("download_button")
+
+
 def test_read_only_servers_keep_and_write_nothing(open_page: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRUNOSCOPE_READONLY", "1")
     app = open_page("present", study=STUDY)
