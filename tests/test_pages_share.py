@@ -104,6 +104,15 @@ def test_two_studies_that_were_not_compared_have_a_button(open_page: Any, starte
     assert started[0][:2] == ["analysis", "compare"] and "--against" in started[0]
 
 
+@pytest.mark.parametrize("view", ["size", "suite"])
+def test_a_study_that_was_not_measured_has_a_button(open_page: Any, tmp_path: Path, started: list[list[str]], view: str) -> None:  # fmt: skip
+    store = write_store(tmp_path, Shape(**{**vars(SHAPE), "activations": False}))
+    app = open_page("compare", store, studies=STUDY, view=view)
+    assert not app.exception and not figures(app) and "have not been measured yet" in texts(app)
+    press(app, "Compute it now")
+    assert started[0][:2] == ["analysis", "measure"]
+
+
 def test_at_most_eight_are_chosen_before_anyone_has_chosen() -> None:
     every = [(study, f"m{number}") for study in ("a", "b", "c") for number in range(9)]
     found = arms._spread_out(every, 3)
