@@ -5,14 +5,37 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine import record
 
 
+@dataclass
+class _Look:
+    """What has been looked at while a page is drawn: the store, and the stamps of studies."""
+
+    store: Path
+    stamps: dict[str, str] = field(default_factory=dict)
+
+
+_LOOK: ContextVar[_Look | None] = ContextVar("look", default=None)
+
+
+@contextmanager
+def one_look() -> Iterator[None]:
+    """While a page is drawn every study is looked at once: a large one has hundreds of files, and pages ask repeatedly."""
+    token = _LOOK.set(_Look(record.store_path()))
+    try:
+        yield
+    finally:
+        _LOOK.reset(token)
+
+
 def store() -> Path:
     """The store that this server shows."""
-    return record.store_path()
+    look = _LOOK.get()
+    return look.store if look else record.store_path()
 
 
 def studies() -> list[str]:
@@ -42,24 +65,11 @@ def _study_files(study: str) -> Iterator[Path]:
     yield store() / study / "measures"
 
 
-_STAMPS: ContextVar[dict[tuple[str, str], str] | None] = ContextVar("stamps", default=None)
-
-
-@contextmanager
-def one_look() -> Iterator[None]:
-    """While a page is drawn every study is looked at once: a large one has hundreds of files, and pages ask repeatedly."""
-    token = _STAMPS.set({})
-    try:
-        yield
-    finally:
-        _STAMPS.reset(token)
-
-
 def study_stamp(study: str) -> str:
     """Changes whenever a level, a run or a measure of the study is finished."""
-    seen, key = _STAMPS.get(), (str(store()), study)
-    if seen is None:  # a fragment that looks again by itself
+    look = _LOOK.get()
+    if look is None:  # a fragment that looks again by itself
         return stamp(_study_files(study))
-    if key not in seen:
-        seen[key] = stamp(_study_files(study))
-    return seen[key]
+    if study not in look.stamps:
+        look.stamps[study] = stamp(_study_files(study))
+    return look.stamps[study]
