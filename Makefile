@@ -6,7 +6,7 @@ STORE ?= runs
 SERVE ?= 1
 STUDY := engine/demo/study.toml
 
-.PHONY: install demo app test test-long lint bench big-store claims demo-model chromium clean
+.PHONY: install demo app test test-long lint bench bench-app big-store claims demo-model chromium clean
 
 install: $(VENV)/.installed
 
@@ -47,8 +47,14 @@ lint: $(VENV)/.developing
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.developing
+bench: $(VENV)/.developing bench-app
 	$(BIN)/python -m tests.bench.ratios
+
+# The app on a store of that size, in a real Chromium: a few minutes on a quiet machine.
+BIG ?= $(VENV)/big-store
+bench-app: $(VENV)/.developing chromium
+	test -f $(BIG)/big/scores.parquet || $(BIN)/python -m tests.synthetic $(BIG)
+	$(BIN)/python -m tests.bench.app $(BIG)
 
 # What the papers claim, tested on the bundled model: at most an hour on two cores. Smaller: make claims CLAIMS="--seeds 1"
 claims: install

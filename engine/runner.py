@@ -210,7 +210,7 @@ def terminable() -> Iterator[None]:
     The first word to stop counts, SIGTERM or the keyboard's: a launcher sends one after the other, and the second must not
     interrupt what is said about the first.
     """
-    asked = []
+    asked: list[int] = []
 
     def stop(number: int, frame: object) -> None:
         if not asked:

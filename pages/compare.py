@@ -87,11 +87,14 @@ def size(choice: Choice, facts: Sequence[loading.Facts]) -> None:
     for study in choice.studies:
         sizes, spread = loading.sizes(study), loading.measure(study, "spread")
         tables.append(sizes)
+        if spread is None:
+            measured.unmeasured(study, f"spread-{study}")
         if spread is not None and len(sizes):
             left = sizes.groupby(["method", "sparsity"], as_index=False)["nonzeros"].mean()
             parts.append(spread.merge(left, on=["method", "sparsity"]))
-    frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-    show.figure(figures.size_lines(frame, choice.arms, choice.split, show.dark()), "compare-size")
+    if parts:
+        frame = pd.concat(parts, ignore_index=True)
+        show.figure(figures.size_lines(frame, choice.arms, choice.split, show.dark()), "compare-size")
     sizes = pd.concat([table for table in tables if len(table)], ignore_index=True)
     sizes = sizes[[arm in choice.arms for arm in zip(sizes["study"], sizes["method"], strict=True)]]
     known = [name for name in SIZES if name in sizes and sizes[name].notna().any()]
@@ -99,13 +102,16 @@ def size(choice: Choice, facts: Sequence[loading.Facts]) -> None:
     means["sparsity"] *= 100
     headings = {name: SIZES[name][0] for name in known}
     formats = {SIZES[name][0]: st.column_config.NumberColumn(format=SIZES[name][1]) for name in known}
-    formats["sparsity"] = st.column_config.NumberColumn(format="%g%%")
+    formats["sparsity"] = st.column_config.NumberColumn(format="%.4g%%")
     show.table(means.rename(columns=headings), "compare-sizes", column_config=formats)
 
 
 def suite(choice: Choice, facts: Sequence[loading.Facts]) -> None:
     """Method × study: the zero-shot mean at the level, and the average over the studies that have the method."""
     parts = [loading.measure(study, "spread") for study in choice.studies]
+    for study, part in zip(choice.studies, parts, strict=True):
+        if part is None:
+            measured.unmeasured(study, f"spread-{study}")
     frame = pd.concat([part for part in parts if part is not None], ignore_index=True) if any(part is not None for part in parts) else pd.DataFrame()  # fmt: skip
     rows = frame[(frame["sparsity"] == choice.level) & (frame["split"] == choice.split)] if len(frame) else frame
     rows = rows[[arm in choice.arms for arm in zip(rows["study"], rows["method"], strict=True)]] if len(rows) else rows

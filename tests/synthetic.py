@@ -488,10 +488,12 @@ BIG = Shape(
 
 
 def main() -> None:
-    """`make big-store`: a store of 12 languages × 5 methods × 6 levels × 3 seeds, measured but for UMAP maps."""
+    """`make big-store`: a store of 12 languages × 5 methods × 6 levels × 3 seeds, measured but for UMAP maps, and compared."""
     import sys
 
+    from analysis import tables
     from analysis.measures import NAMES, Request, Wish, measure
+    from analysis.measures.compare import compare
 
     if len(sys.argv) != 2:
         raise SystemExit("usage: python -m tests.synthetic STORE")
@@ -500,6 +502,8 @@ def main() -> None:
     print(f"{store / BIG.study} written", flush=True)
     problems = measure(store, BIG.study, Wish(only=tuple(name for name in NAMES if name != "map")))
     problems += measure(store, BIG.study, Wish(only=("map",), map=Request("pca")))
+    problems += compare(store, BIG.study)
+    record.write_frame(store / BIG.study / "scores.parquet", tables.scores(store, BIG.study, problems=problems))
     if problems:
         raise SystemExit("\n".join(problems))
 

@@ -19,6 +19,7 @@ from analysis.figures.drops import MEAN, named
 from analysis.measures import NAMES, Request, Wish, measure, read_study
 from engine import record
 from pages.ui import jobs, loading, show
+from pages.ui.loading import reading
 from tests.conftest import ROOT
 from tests.synthetic import Shape, World, write_run, write_store
 from tests.test_pages_run import texts
@@ -514,9 +515,9 @@ def test_weights_of_one_seed_and_sizes_of_every_level(page: Open) -> None:
 
 def test_only_the_levels_asked_for_are_read(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRUNOSCOPE_STORE", str(many))
-    opened: list[Path] = []
-    read = record.read_frame
-    monkeypatch.setattr(record, "read_frame", lambda path: opened.append(path) or read(path))
+    opened: list[str] = []
+    read = reading.part
+    monkeypatch.setattr(reading, "part", lambda path, only: opened.append(path) or read(path, only))
     frame = loading.level_rows(STUDY, "cka", ("random",), (0.9,), (1,), language="fr")
     assert frame is not None and set(frame["language"]) == {"fr"} and set(frame["seed"]) == {1}
     assert len(opened) == 1

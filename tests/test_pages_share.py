@@ -104,6 +104,15 @@ def test_two_studies_that_were_not_compared_have_a_button(open_page: Any, starte
     assert started[0][:2] == ["analysis", "compare"] and "--against" in started[0]
 
 
+@pytest.mark.parametrize("view", ["size", "suite"])
+def test_a_study_that_was_not_measured_has_a_button(open_page: Any, tmp_path: Path, started: list[list[str]], view: str) -> None:  # fmt: skip
+    store = write_store(tmp_path, Shape(**{**vars(SHAPE), "activations": False}))
+    app = open_page("compare", store, studies=STUDY, view=view)
+    assert not app.exception and not figures(app) and "have not been measured yet" in texts(app)
+    press(app, "Compute it now")
+    assert started[0][:2] == ["analysis", "measure"]
+
+
 def test_at_most_eight_are_chosen_before_anyone_has_chosen() -> None:
     every = [(study, f"m{number}") for study in ("a", "b", "c") for number in range(9)]
     found = arms._spread_out(every, 3)
@@ -177,6 +186,15 @@ def test_the_report_is_written_by_a_process_of_its_own(open_page: Any, started: 
     app.toggle(key="report-no-text").set_value(True).run()
     press(app, "Write the report")
     assert started[0][:2] == ["analysis", "report"] and started[0][-1] == "--no-text"
+
+
+def test_a_report_with_sentences_is_not_handed_out_as_one_without(open_page: Any, shared: Path, tmp_path: Path) -> None:
+    store = Path(shutil.copytree(shared, tmp_path / "store"))
+    (store / STUDY / "report.html").write_text("a corpus sentence", encoding="utf-8")
+    app = open_page("present", store, study=STUDY)
+    assert "Download the report" in [button.label for button in app.get("download_button")]
+    app.toggle(key="report-no-text").set_value(True).run()
+    assert not app.get("download_button")
 
 
 def test_read_only_servers_keep_and_write_nothing(open_page: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,6 +46,7 @@ class Anchored(Guidance):
     def __init__(self, part: Part, reference_OI: Mapping[str, Tensor], own: bool = False) -> None:
         super().__init__(part)
         self.reference, self.own = reference_OI, own
+        self._constants: Mapping[str, Tensor] | None = None  # of the reference: found once
 
     def tensors(self) -> dict[str, Tensor]:
         """The reference, where no other run has it."""
@@ -55,20 +56,24 @@ class Anchored(Guidance):
         """Restore what `tensors` gave."""
         if tensors:
             self.reference = {name.partition("/")[2]: value for name, value in tensors.items()}
+            self._constants = None
 
     def add_gradients(self, matrices: list[Matrix], factors_OI: Callable[[], Mapping[str, Tensor]]) -> dict[str, float]:
         """Add λ∇R; log R and `λ‖∇R‖/‖∇task‖`."""
         import torch
 
-        from engine.objectives import alignreg_step
+        from engine.objectives import alignreg_constants, alignreg_step
 
         strength = float(self.part.parameters["strength"])
         weights = {matrix.name: matrix.weight_OI() for matrix in matrices}
         grads = {matrix.name: matrix.orient(matrix.module.weight.grad) for matrix in matrices}
-        task_norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(grads.values()))))
         shape = {name: self.part.parameters[name] for name in self.row.options["shape"]}
-        found = alignreg_step(self.part.name, self.reference, weights, factors_OI(), grads, strength, **shape)
-        value, norm, task = torch.stack([number.double() for number in (*found, task_norm)]).tolist()
+        if self._constants is None:
+            self._constants = alignreg_constants(self.part.name, self.reference, **shape)
+        found = alignreg_step(
+            self.part.name, self.reference, weights, factors_OI(), grads, strength, self._constants, **shape
+        )
+        value, norm, task = torch.stack([number.double() for number in found]).tolist()
         return {"penalty": value, "penalty_ratio": strength * norm / max(task, 1e-30)}
 
 

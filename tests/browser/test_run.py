@@ -162,6 +162,7 @@ def stop_everything(store: Path) -> None:
 def test_a_run_that_ends_is_announced_on_another_page(browser: Browser, serve: Serve, store: Path) -> None:
     """The page that is open looks at the queue by itself, every few seconds, and only while something is at work."""
     name = "synthetic/random-s1"
+    (store / name).mkdir()
     queue.submit(store, [name])
     server = serve(store)
     with watched(browser, server.url) as page:

@@ -24,7 +24,7 @@ def rows(paths: Sequence[str], only: Only = ()) -> pd.DataFrame:
     import pandas as pd
     import pyarrow
 
-    tables = [_table(path, only) for path in paths]
+    tables = [part(path, only) for path in paths]
     whole = [table for table in tables if len(table)] or tables[:1]
     if not whole:
         return pd.DataFrame()
@@ -35,7 +35,8 @@ def rows(paths: Sequence[str], only: Only = ()) -> pd.DataFrame:
     return joined.to_pandas()
 
 
-def _table(path: str, only: Only) -> pyarrow.Table:
+def part(path: str, only: Only) -> pyarrow.Table:
+    """One file, without the rows whose columns have other values than those in `only`."""
     import pyarrow
     from pyarrow import compute
     from pyarrow.parquet import ParquetFile
