@@ -35,6 +35,7 @@ def gradients(path: Path) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
     from engine.arm import Arm
     from engine.context import Context
     from engine.device import reseed
+    from engine.guidance import SelfRegularised
 
     bench = open_bench(path)
     for job in runner.watched(runner.jobs(bench.study, path.parent / "store")):
@@ -45,8 +46,9 @@ def gradients(path: Path) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
         value = arm.plan.values[0]
         pruning, guidance = arm.pruning(1, value, 12, False), arm.guidance()
         guidance.cycle_begins(12, value, arm.target(1, value, 12))
-        if hasattr(guidance, "_teach"):
-            guidance._teach(arm.model.state_dict())  # as after a refresh: at first there is no teacher to compare with
+        if isinstance(guidance, SelfRegularised):
+            guidance.best = arm.model.state_dict()  # at first there is no teacher to compare with
+            guidance._refresh()
         masks = {f"mask/{name}": keep.numpy() for name, keep in (pruning.masked.masks_OI() or {}).items()}
         arm.model.eval()  # dropout differs between processes, and has to
         for name, (rows, parts) in BATCHES.items():

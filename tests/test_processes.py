@@ -108,8 +108,9 @@ def test_masks_gradients_and_losses_are_those_of_one_process(kind: str, done: Pa
                 assert np.array_equal(first[key], value), (name, key)
                 continue
             scale = np.abs(value).max()
-            # Gradients that are sums to zero (a shift of all logits) are all rounding.
-            assert np.abs(first[key] - value).max() <= 1e-5 * scale + 1e-6 * largest, (name, key, scale)
+            # Sums that cancel (the gradient of a shift of all logits) keep the rounding of their terms, probabilities.
+            close = 1e-5 * scale + 1e-6 * largest + 3e-8
+            assert np.abs(first[key] - value).max() <= close, (name, key, scale)
             compared += key.endswith("weight") and scale > 1e-4 * largest
     assert compared > 20 * len(METHODS[kind])
 
