@@ -71,9 +71,9 @@ def planned(study: Study) -> Planned | None:
     epochs += sum(plan.epochs(number, train) for _, plan in found for number in range(1, len(plan.values) + 1))
     seeds, levels = len(study.study.seeds), 1 + longest_arm(study) + sum(len(plan.values) for _, plan in found)
     updates = epochs * -(-examples // train.batch_size)
-    passes: float = levels * (rows + 3 * study.probe.examples) * languages
-    passes += _restored(study, shape, rows) * languages / seeds
-    work = shape.active * tokens * (STEP * epochs * examples + PASS * passes)
+    passes = levels * (rows + 3 * study.probe.examples) * languages
+    restored = _restored(study, shape, rows) * languages / seeds  # `work` is of one seed
+    work = shape.active * tokens * (STEP * epochs * examples + PASS * (passes + restored))
     batch = train.batch_size * tokens * shape.width * 34 * shape.layers * 4
     states = study.probe.examples * languages * (shape.layers + 1) * shape.width * STATE_BYTES * POOLINGS
     stored = levels * (states + shape.prunable // 8 + rows * languages * ROW_BYTES)

@@ -138,6 +138,16 @@ FIGURES: dict[str, tuple[str, Callable[..., figures.Shown]]] = {
 }  # fmt: skip
 
 
+def test_a_path_has_the_same_colours_and_axes_at_every_level(frames: Frames) -> None:
+    path = one_level(frames["path"])
+    drawn = [figures.path_scatter(path, at, "displacement").figure for at in (0.5, 0.9)]
+    scales = [(figure.data[0].marker.cmin, figure.data[0].marker.cmax) for figure in drawn]
+    assert scales[0] == scales[1] == (path.loc[path["at"] > 0, "displacement"].min(), path["displacement"].max())
+    assert drawn[0].layout.xaxis.range == drawn[1].layout.xaxis.range
+    starts = next(trace for trace in drawn[1].data if trace.name == "where they were")
+    assert len(starts.x) == 15 and set(starts.x) <= set(path.loc[path["at"] == 0, "x"])
+
+
 def words(figure: Any) -> list[str]:
     """Every title, name and annotation of a figure."""
     layout = figure.layout

@@ -139,7 +139,8 @@ def path_scatter(
     if rows.empty:
         return blank("No path here yet.", "Paths of the first seed's last layer come with the measures.", dark)
     figure = canvas(dark, height=620)
-    ends = (0.0, float(frame[colour].max())) if colour in SCALES else None  # one scale for all levels
+    moved = frame[frame["at"] > 0]
+    ends = (float(moved[colour].min()), float(moved[colour].max())) if colour in SCALES else None  # of all levels
     for name, group, marker in _groups(rows, colour, dark, ends):
         figure.add_scattergl(
             x=group["x"], y=group["y"], mode="markers", name=name, legendgroup=name, showlegend=name != "", opacity=0.85,
