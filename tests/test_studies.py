@@ -260,7 +260,7 @@ def exported(run: Run, plan: Plan, bench: Workbench, target: Path) -> None:
     stored, found = level.arrays("weights"), model.state_dict()
     assert set(stored) == set(found) and all(np.array_equal(stored[name], found[name].numpy()) for name in stored)
     rows = level.frame("predictions")
-    count = int((rows["language"] == "en").sum())
+    count = int(((rows["language"] == "en") & (rows["split"] == "test")).sum())
     assert f"| en (source) | test | {count} |" in (target / "README.md").read_text()
     if plan.axis != "sizes":
         masks = level.masks()
