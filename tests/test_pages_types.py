@@ -92,7 +92,7 @@ def test_every_page_opens(page: Any, name: str) -> None:
 def test_drops_are_named_after_the_metric(page: Any, store: Path, kind: str, view: str) -> None:
     name = headline(store, kind)
     app, title = page("degradation", view=view), metrics.METRICS[name].title
-    assert title in axes(app) and f"{title}: at 50% sparsity" in texts(app).replace("\\", "")
+    assert title in axes(app) and f"{title}: at 90% sparsity" in texts(app).replace("\\", "")
     if view == "bars":
         assert f"points of {title}" in axes(app)
     else:
