@@ -163,4 +163,6 @@ with shell.page("flips"):
     elif view in ANSWERS and not measured.classes(facts, ANSWERS[view]):
         st.info("This needs a task whose every item has one class for an answer.")
     else:
+        if view in CHANGES and (what := measured.right_where(facts)):
+            st.caption(what)
         DRAW[view](choice, facts)
