@@ -1,4 +1,4 @@
-"""The command line of the analysis: `python -m analysis table | measure | compare | report | summary`.
+"""The command line of the analysis: `python -m analysis table | measure | compare | report | claims | summary | glossary`.
 
 Exit codes: 0 done, 1 the work failed (in part), 2 the input is wrong. Problems go to stderr, one unwrapped line each.
 Heavy imports stand inside the commands.
@@ -237,6 +237,15 @@ def summary(
     problems = summaries.show(store, study, split)
     if problems:
         raise fail(problems, 1)
+
+
+@app.command()
+@guarded
+def glossary(debug: Debug = False) -> None:
+    """Print the methods reference (`docs/methods.md`) as Markdown, from the tables."""
+    from analysis.glossary import markdown
+
+    print(markdown(), end="")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 A claim is a row: a direction in words, the number that measures it (positive: the direction holds), the control that
 isolates it and the views that show it. The number comes with a 95% interval; the verdict follows from the interval alone
 and is never written by hand. Scores are resampled over items and seeds; what has one number per seed (separability,
-recovery, weights) gets Student's t over the seeds, which is wide with three of them.
+recovery, weights) gets Student's t over the seeds, which is wide with three of them. Beside the verdict, which takes
+one direction at a time, stands what remains after correcting for the number of directions (Holm over all tested ones).
 """
 
 from __future__ import annotations
@@ -12,20 +13,31 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from analysis import inference, recovery, separability, similarity, tables
+from analysis import inference, recovery, separability, similarity, tables, theme
 from analysis.items import Items, State
 from engine import record
 from engine.registry import Registry
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float, float]
+
+
+class Student(NamedTuple):
+    """An interval by Student's t, with its degrees of freedom: far fewer than a bootstrap's, so that the tails are fat."""
+
+    effect: float
+    low: float
+    high: float
+    degrees: int
+
+
 VERDICTS = ("holds", "does not hold", "undecided")
 SPLITS, COMPETITIVE, CERTAIN = 200, 0.02, 0.05
 NEAR = 0.03  # a size reaches the sparsity that it is compared at within 2 points
@@ -95,7 +107,7 @@ class Evidence:
         a_high, b_high, a_low, b_low = (self.mean_score(state) for state in states)
         return inference.paired_bootstrap(a_high - b_high, a_low - b_low, self.seed)
 
-    def per_seed(self, frame: pd.DataFrame, column: str, a: tuple[str, float], b: tuple[str, float]) -> Interval:
+    def per_seed(self, frame: pd.DataFrame, column: str, a: tuple[str, float], b: tuple[str, float]) -> Student:
         """Mean over seeds of a − b with Student's interval, of a column averaged within each seed."""
         values = []
         for method, level in (a, b):
@@ -124,14 +136,32 @@ def _on_common_seeds(states: Sequence[State]) -> list[State]:
     return [state.on(seeds) for state in states]
 
 
-def student(values: Floats) -> Interval:
+def student(values: Floats) -> Student:
     """Mean with its 95% interval by Student's t; the limits are infinite with fewer than two values."""
-    if len(values) == 0:
-        return (float("nan"), float("nan"), float("nan"))
-    if len(values) == 1:
-        return (float(values[0]), -np.inf, np.inf)
-    half = float(stats.t.ppf(0.975, len(values) - 1)) * float(np.std(values, ddof=1)) / np.sqrt(len(values))
-    return (float(np.mean(values)), float(np.mean(values)) - half, float(np.mean(values)) + half)
+    degrees = len(values) - 1
+    if degrees < 0:
+        return Student(float("nan"), float("nan"), float("nan"), 0)
+    if degrees == 0:
+        return Student(float(values[0]), -np.inf, np.inf, 0)
+    half = float(stats.t.ppf(0.975, degrees)) * float(np.std(values, ddof=1)) / np.sqrt(len(values))
+    return Student(float(np.mean(values)), float(np.mean(values)) - half, float(np.mean(values)) + half, degrees)
+
+
+def interval_p(found: Interval | Student) -> float:
+    """The two-sided p value that a 95% interval implies (Altman & Bland 2011, BMJ 343:d2304).
+
+    `2·P(T > t₉₇₅·|effect| / half)` with the half of the interval that faces 0, so that p < .05 exactly where the interval
+    excludes 0; T is normal, or Student's t with the interval's degrees of freedom. A bootstrap's own p value ends at two
+    over its resamples, too coarse to be corrected for thirty directions.
+    """
+    effect, low, high = found[:3]
+    half = effect - low if effect > 0 else high - effect
+    if not np.isfinite(half):
+        return 1.0
+    if half <= 0:
+        return 1.0 if effect == 0 else 0.0
+    shape = stats.t(found.degrees) if isinstance(found, Student) else stats.norm
+    return float(2 * shape.sf(shape.ppf(0.975) * abs(effect) / half))
 
 
 def _state_measures(level: record.Level, config: Mapping[str, Any]) -> dict[str, float]:
@@ -164,11 +194,12 @@ def _depth(level: record.Level, code: str) -> int:
 
 @dataclass(frozen=True)
 class Test:
-    """How a claim is measured: `run(evidence)` gives (effect, low, high); `arm` and `level` say where to look at it."""
+    """How a claim is measured: `run(evidence)` gives (effect, low, high); where to look at it: `arm` beside `other`, `level`."""
 
-    run: Callable[[Evidence], Interval]
+    run: Callable[[Evidence], Interval | Student]
     arm: str
     level: float
+    other: str = ""
 
 
 @dataclass(frozen=True)
@@ -286,18 +317,18 @@ def _has(evidence: Evidence, method: str) -> bool:
 
 
 def _gap(a: str, b: str, level: float, which: str = "zero-shot") -> Test:
-    return Test(lambda evidence: evidence.gap((a, level), (b, level), which), a, level)
+    return Test(lambda evidence: evidence.gap((a, level), (b, level), which), a, level, b)
 
 
 def _growth(a: str, b: str, high: float, low: float) -> Test:
-    return Test(lambda evidence: evidence.gap_growth(a, b, high, low), a, high)
+    return Test(lambda evidence: evidence.gap_growth(a, b, high, low), a, high, b)
 
 
 def _seeds(table: str, column: str, a: str, b: str, level: float, sign: int = 1) -> Test:
-    def run(evidence: Evidence) -> Interval:
+    def run(evidence: Evidence) -> Student:
         return _signed(evidence.per_seed(getattr(evidence, table), column, (a, level), (b, level)), sign)
 
-    return Test(run, a, level)
+    return Test(run, a, level, b)
 
 
 def _competitive(a: str, b: str, level: float, other: float) -> Test:
@@ -305,22 +336,21 @@ def _competitive(a: str, b: str, level: float, other: float) -> Test:
         mean, low, high = evidence.gap((a, level), (b, other))
         return mean + COMPETITIVE, low + COMPETITIVE, high + COMPETITIVE
 
-    return Test(run, a, level)
+    return Test(run, a, level, b)
 
 
 def _probing(kind: str, a: str, b: str, level: float, sign: int = 1) -> Test:
-    def run(evidence: Evidence) -> Interval:
+    def run(evidence: Evidence) -> Student:
         rows = evidence.probing
         if not len(rows):
             raise KeyError("the study has no probing results")
         return _signed(evidence.per_seed(rows[rows["kind"] == kind], "value", (a, level), (b, level)), sign)
 
-    return Test(run, a, level)
+    return Test(run, a, level, b)
 
 
-def _signed(interval: Interval, sign: int) -> Interval:
-    mean, low, high = interval
-    return interval if sign > 0 else (-mean, -high, -low)
+def _signed(found: Student, sign: int) -> Student:
+    return found if sign > 0 else Student(-found.effect, -found.high, -found.low, found.degrees)
 
 
 ALIGNREG = "AlignReg (O'Neill, Dutta & Assem 2022)"
@@ -429,31 +459,46 @@ def board(store: Path, study: str, names: Sequence[str] | None = None) -> dict[s
         "languages": list(evidence.items.languages),
         "items": len(next(iter(evidence.items.ids.values()))),
         "toy": TOY,
-        "rows": rows,
+        "rows": corrected(rows),
     }
 
 
 def _outcome(claim: Claim, evidence: Evidence) -> dict[str, Any]:
     row: dict[str, Any] = {field.name: getattr(claim, field.name) for field in fields(claim) if field.name != "test"}
-    row |= {"arm": claim.test.arm, "level": claim.test.level, "effect": None, "low": None, "high": None}
+    row |= {"arm": claim.test.arm, "other": claim.test.other, "level": claim.test.level}
+    row |= dict.fromkeys(("effect", "low", "high", "p", "p_holm"))
     try:
-        effect, low, high = claim.test.run(evidence)
+        found = claim.test.run(evidence)
+        effect, low, high = found[:3]
     except (KeyError, IndexError, ValueError) as error:
         return {**row, "verdict": "not tested", "text": str(error).strip("'")}
     if np.isnan([effect, low, high]).any():
         return {**row, "verdict": "not tested", "text": "no number came out"}
-    row |= {"effect": effect, "low": low, "high": high, "verdict": verdict(low, high)}
+    row |= {"effect": effect, "low": low, "high": high, "p": interval_p(found), "verdict": verdict(low, high)}
     shown = [number(value, claim.unit) for value in (effect, low, high)]
     return {**row, "text": f"{shown[0]} ({shown[1]} to {shown[2]}) {claim.unit}"}
 
 
+def corrected(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with `p_holm`: Holm's adjusted p over all directions that were tested, None for the others (M§6.1)."""
+    tested = [row["p"] for row in rows if row["p"] is not None]
+    adjusted = iter(inference.holm(tested).tolist() if tested else [])
+    return [{**row, "p_holm": None if row["p"] is None else next(adjusted)} for row in rows]
+
+
 def markdown(outcome: Mapping[str, Any]) -> str:
     """The board as a Markdown table, for LAB.md."""
-    lines = ["| paper | direction | effect (95%) | control | verdict |", "|---|---|---|---|---|"]
+    lines = ["| paper | direction | effect (95%) | control | verdict | Holm p |", "|---|---|---|---|---|---|"]
     for row in outcome["rows"]:
         paper = row["paper"].split(" (")[0]
-        lines.append(f"| {paper} | {row['what']} | {row['text']} | {row['control']} | {row['verdict']} |")
+        lines.append(
+            f"| {paper} | {row['what']} | {row['text']} | {row['control']} | {row['verdict']} | {_adjusted(row)} |"
+        )
     return "\n".join(lines)
+
+
+def _adjusted(row: Mapping[str, Any]) -> str:
+    return "–" if row["p_holm"] is None else theme.p_value(row["p_holm"])
 
 
 def number(value: float, unit: str) -> str:

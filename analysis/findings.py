@@ -3,10 +3,15 @@
 A card is about one method, level and language (or all zero-shot languages); a clause is one measured statement with
 the page that shows its evidence. The rules, all of them:
 
+- Only the split test is told of, whose p values are one family.
 - A language has a card only where its change is significant: exact McNemar, Holm-corrected over the study, below .05,
-  and an interval that leaves 0 out on the same side. Never for a drop that is not. Gains have cards too.
+  and an interval that leaves 0 out on the same side. Never for a drop that is not. Gains have cards too. Scores that are
+  not right or wrong have no McNemar test: their p value is read off the interval (`interval_p`), and so is that of the
+  mean over languages; both are Holm-corrected over the study.
 - A further clause stands there only where its own interval leaves 0 out, or where it says that something is *not*
-  shown (no better than random pruning; within what rerunning does).
+  shown (no better than random pruning; within what rerunning does). Where the largest of several is told, such as the
+  worst label or the best part, its p value is corrected for their number (Bonferroni): the largest of many is large by
+  chance.
 - Nothing is said to be the cause of anything: a tokenizer's number stands beside the drop, a restored part says what
   putting it back did.
 """
@@ -14,6 +19,7 @@ the page that shows its evidence. The rules, all of them:
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +27,8 @@ from typing import Any
 import pandas as pd
 
 from analysis import theme
-from analysis.measures.drops import MEAN
+from analysis.inference import holm
+from analysis.measures.drops import MEAN, TESTED
 
 ALPHA = 0.05
 FERTILE = 1.25  # times the source's tokens per word: from here on it is worth a clause
@@ -50,12 +57,23 @@ def cards(frames: Frames) -> pd.DataFrame:
     of levels `restored`, `crosslingual`, `calibration`); a table that is missing or empty costs its clauses only.
     """
     rows: list[dict[str, Any]] = []
-    for row in _rows(frames, "spread"):
-        rows += _card(row, list(_over_languages(row)))
-    for row in _rows(frames, "degradation"):
-        if significant(row):
-            rows += _card(row, list(_of_language(row, frames)))
+    for name, tell in (("spread", _over_languages), ("degradation", _of_language)):
+        for row in _rows(frames, name):
+            if significant(row):
+                rows += _card(row, list(tell(row, frames)))
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def interval_p(value: float, low: float, high: float) -> float:
+    """The two-sided p value of a value whose 95% interval is known, as if it were normal: `erfc(|v|/(√2·(high−low)/3.92))`.
+
+    For numbers that have an interval and no test. 1 for 0; NaN where something is not known; 0 width means no noise.
+    """
+    if not all(map(math.isfinite, (value, low, high))):
+        return math.nan
+    if value == 0:
+        return 1.0
+    return math.erfc(abs(value) * 3.92 / (high - low) / math.sqrt(2)) if high > low else 0.0
 
 
 def significant(row: Mapping[str, Any]) -> bool:
@@ -65,8 +83,26 @@ def significant(row: Mapping[str, Any]) -> bool:
 
 
 def _rows(frames: Frames, name: str) -> list[dict[str, Any]]:
+    """Rows of the split that is told of, largest drops first, each with an adjusted p value."""
     frame = frames.get(name, pd.DataFrame())
-    return [] if frame.empty else frame.sort_values("drop", ascending=False).to_dict("records")  # type: ignore[return-value]
+    frame = frame[frame["split"] == TESTED] if len(frame) else frame
+    if frame.empty:
+        return []
+    rows: list[dict[str, Any]] = frame.sort_values("drop", ascending=False).to_dict("records")  # type: ignore[assignment]
+    if all(_missing(row.get("p_holm")) for row in rows):  # no test of right and wrong answers
+        rows = _adjusted(rows, "p_holm", [interval_p(row["drop"], row["drop_low"], row["drop_high"]) for row in rows])
+    return rows
+
+
+def _missing(value: Any) -> bool:
+    return value is None or value != value
+
+
+def _adjusted(rows: list[dict[str, Any]], name: str, p: list[float]) -> list[dict[str, Any]]:
+    """The rows with Holm-adjusted p values; those without one stay out of the family."""
+    known = [place for place, value in enumerate(p) if not _missing(value)]
+    found = dict(zip(known, holm([p[place] for place in known]), strict=True)) if known else {}
+    return [{**row, name: float(found.get(place, math.nan))} for place, row in enumerate(rows)]
 
 
 def _card(row: Mapping[str, Any], clauses: list[Clause]) -> list[dict[str, Any]]:
@@ -111,26 +147,39 @@ def _matching(frames: Frames, name: str, row: Mapping[str, Any], *keys: str) -> 
 # -- all zero-shot languages ---------------------------------------------------------------------------------------
 
 
-def _over_languages(row: Mapping[str, Any]) -> Iterator[Clause]:
-    differ = row["p_differ"]
-    surely = row["drop_low"] > 0 or row["drop_high"] < 0
-    if not surely:
-        return
-    verb = "lose" if row["drop"] > 0 else "gain"
-    text = f"the zero-shot languages {verb} {theme.points(abs(row['drop']))} on average ({_span(row, 'drop')})"
-    source = f", the source {theme.points(row['source_drop'])}" if row["source_drop"] == row["source_drop"] else ""
-    yield Clause("mean", text + source, "degradation", _view(row, view="bars"))
-    if differ == differ and differ < ALPHA:
-        worst = f"{theme.language_name(row['worst_language'])} most, {theme.points(row['worst'])}"
+def _over_languages(row: Mapping[str, Any], frames: Frames) -> Iterator[Clause]:
+    text = f"the zero-shot languages {_moved(row['drop'], plural=True)} on average ({_span(row, 'drop')})"
+    source = row["source_drop"]
+    also = f"; {_sources(frames)} {_moved(source, len(_source_codes(frames)) > 1)}" if source == source else ""
+    yield Clause("mean", text + also, "degradation", _view(row, view="bars"))
+    if row["p_differ"] < ALPHA:
+        worst = f"{theme.language_name(row['worst_language'])} fares worst, it {_moved(row['worst'])}"
         spans = (
             f"drops span {theme.points(row['range'])} where equal drops would span {theme.points(row['range_equal'])}"
         )
         yield Clause(
             "differ",
-            f"they differ ({theme.p_value(differ)}): {worst}; {spans}",
+            f"they differ ({theme.p_value(row['p_differ'])}): {worst}; {spans}",
             "degradation",
             _view(row, view="heatmap"),
         )
+
+
+def _moved(drop: float, plural: bool = False) -> str:
+    """A drop in words: `loses 3.0 points`, `gains 1.0 points`, without a word of whether it is sure."""
+    verb = "lose" if drop >= 0 else "gain"
+    return f"{verb}{'' if plural else 's'} {theme.points(abs(drop))}"
+
+
+def _sources(frames: Frames) -> str:
+    """The source language by name; several are named as what they are."""
+    found = _source_codes(frames)
+    return theme.language_name(found[0]) if len(found) == 1 else "the source languages" if found else "the source"
+
+
+def _source_codes(frames: Frames) -> list[str]:
+    degraded = frames.get("degradation", pd.DataFrame())
+    return degraded.loc[degraded["source"], "language"].unique().tolist() if len(degraded) else []
 
 
 def _span(row: Mapping[str, Any], name: str) -> str:
@@ -153,13 +202,11 @@ def _of_language(row: Mapping[str, Any], frames: Frames) -> Iterator[Clause]:
 
 
 def _beyond_source(row: Mapping[str, Any], frames: Frames) -> Iterator[Clause]:
-    source = frames["degradation"].loc[frames["degradation"]["source"], "language"]
-    if source.empty or row["source"]:
+    if not _source_codes(frames) or row["source"]:
         return
-    who = theme.language_name(str(source.iloc[0]))
     for sign, word in ((1, "more"), (-1, "less")):
         if sign * row["did_low"] > 0 and sign * row["did_high"] > 0:
-            text = f"{theme.points(abs(row['did']))} {word} than {who} on the same items ({_span(row, 'did')})"
+            text = f"{theme.points(abs(row['did']))} {word} than {_sources(frames)} on the same items ({_span(row, 'did')})"
             yield Clause("did", text, "degradation", _view(row, view="did"))
 
 
@@ -179,6 +226,10 @@ def _controls(row: Mapping[str, Any], frames: Frames) -> Iterator[Clause]:
             "degradation",
             view,
         )
+    elif control["beyond_random_high"] < 0:
+        interval = theme.interval(-control["beyond_random_high"], -control["beyond_random_low"])
+        text = f"{theme.points(-control['beyond_random'])} more than under random pruning at the same sparsity ({interval})"
+        yield Clause("random", text, "degradation", view)
     elif control["beyond_random"] == control["beyond_random"]:
         interval = theme.interval(control["beyond_random_low"], control["beyond_random_high"])
         yield Clause(
@@ -202,27 +253,36 @@ def _flips(row: Mapping[str, Any], frames: Frames) -> Iterator[Clause]:
 def _slices(row: Mapping[str, Any], frames: Frames) -> Iterator[Clause]:
     found = _matching(frames, "flip_slices", row, "split", "method", "sparsity", "language")
     if len(found):
-        large = (found["kind"] == "label") & (found["n"] >= LEAST_ITEMS)
-        found = found[large & (found["drop_low"] > max(0.0, row["drop"]))]
-    if len(found):
-        worst = found.loc[found["drop"].idxmax()]
+        found = found[(found["kind"] == "label") & (found["n"] >= LEAST_ITEMS)]
+    if found.empty:
+        return
+    worst = found.loc[found["drop"].idxmax()]
+    beyond = interval_p(worst["drop"] - row["drop"], worst["drop_low"] - row["drop"], worst["drop_high"] - row["drop"])
+    if worst["drop_low"] > max(0.0, row["drop"]) and len(found) * beyond < ALPHA:
         text = f"most among items labelled {worst['slice']}: {theme.points(worst['drop'])} ({_span(worst, 'drop')}, n = {worst['n']})"
         yield Clause("slice", text, "flips", _view(row, language=row["language"], view="slices", kind="label"))
 
 
 def _restored(row: Mapping[str, Any], frames: Frames) -> Iterator[Clause]:
     found = _matching(frames, "restored", row, "method", "sparsity", "language")
-    if found.empty or row["split"] != "test":
+    if len(found):
+        found = found[found["direction"] == "restore"]
+    if found.empty:
         return
-    found = found[(found["direction"] == "restore") & (found["effect_low_margin"] > 0) & (found["share_margin"] > 0)]
-    for part in found.sort_values("effect_margin", ascending=False).head(MOST_PARTS).to_dict("records"):
+    parts = _over_seeds(found)
+    sure = parts[(parts["effect_low_margin"] > 0) & (parts["share_margin"] > 0) & (len(parts) * parts["p"] < ALPHA)]
+    for part in sure.sort_values("effect_margin", ascending=False).head(MOST_PARTS).to_dict("records"):
         text = f"putting back the dense weights of {_part(part)} recovers {theme.percent(part['share_margin'])} of the margin that was lost"
-        yield Clause(
-            "restored",
-            text,
-            "diagnose",
-            _inside(row, view="restoration", partition=part["partition"], language=row["language"]),
-        )
+        view = {"partition": str(part["partition"]), "language": row["language"], "seed": str(part["seed"])}
+        yield Clause("restored", text, "diagnose", _inside(row, view="restoration", **view))
+
+
+def _over_seeds(found: pd.DataFrame) -> pd.DataFrame:
+    """One row per part: its mean effect, and the least sure of its seeds."""
+    ends = ["effect_margin", "effect_low_margin", "effect_high_margin"]
+    rows = found.assign(p=[interval_p(*values) for values in found[ends].to_numpy()])
+    how = {"effect_margin": "mean", "effect_low_margin": "min", "share_margin": "mean", "p": "max", "seed": "min"}
+    return rows.groupby(["partition", "part"], sort=False, as_index=False).agg(how)
 
 
 def _part(part: Mapping[str, Any]) -> str:
@@ -236,8 +296,8 @@ def _translations(row: Mapping[str, Any], frames: Frames) -> Iterator[Clause]:
     last = found[found["layer"] == found["layer"].max()]
     pooling = sorted(last["pooling"].unique(), key=lambda how: (how == "mean", how))[0]
     last = last[last["pooling"] == pooling]
-    mean = last[["retrieval", "retrieval_dense", "retrieval_loss", "retrieval_loss_low"]].mean()
-    if mean["retrieval_loss_low"] > 0:
+    mean = last[["retrieval", "retrieval_dense"]].mean()
+    if last["retrieval_loss_low"].min() > 0:
         text = f"its translations found in the last layer fall from {theme.percent(mean['retrieval_dense'])} to {theme.percent(mean['retrieval'])}"
         shown = {
             name: value
@@ -249,11 +309,11 @@ def _translations(row: Mapping[str, Any], frames: Frames) -> Iterator[Clause]:
 
 def _tokens(row: Mapping[str, Any], frames: Frames) -> Iterator[Clause]:
     pieces = _matching(frames, "tokenizer", row, "split")
-    sources = frames["degradation"].loc[frames["degradation"]["source"], "language"]
-    if pieces.empty or sources.empty or row["source"]:
+    sources = _source_codes(frames)
+    if pieces.empty or not sources or row["source"]:
         return
     table = pieces.drop_duplicates("language").set_index("language")
-    own, source = (table.loc[code] if code in table.index else None for code in (row["language"], str(sources.iloc[0])))
+    own, source = (table.loc[code] if code in table.index else None for code in (row["language"], sources[0]))
     if own is None or source is None:
         return
     if (
@@ -261,7 +321,7 @@ def _tokens(row: Mapping[str, Any], frames: Frames) -> Iterator[Clause]:
         and source["fertility"] > 0
         and own["fertility"] >= FERTILE * source["fertility"]
     ):
-        text = f"fertility {theme.number(own['fertility'] / source['fertility'], 1)}× {theme.language_name(str(sources.iloc[0]))}"
+        text = f"fertility {theme.number(own['fertility'] / source['fertility'], 1)}× {theme.language_name(sources[0])}"
         yield Clause("fertility", text, "diagnose", _inside(row, view="text"))
     if own["truncated"] > 0.01:
         yield Clause(

@@ -270,11 +270,11 @@ def mutual_knn(x: ArrayLike, y: ArrayLike, k: int) -> float:
     `1 ≤ k ≤ n−1`. NaN for a constant set; a zero row is refused.
     """
     x_ND, y_ND = same_rows(x, y)
-    if not 1 <= k <= len(x_ND) - 1:
-        raise ValueError(f"k: must be from 1 to {len(x_ND) - 1} (the rows less one); got {k}")
+    if not 1 <= k <= len(x_ND) - 1 or k != int(k):
+        raise ValueError(f"k: must be a whole number from 1 to {len(x_ND) - 1} (the rows less one); got {k}")
     if constant(x_ND) or constant(y_ND):
         return float("nan")
-    return float((_neighbours("x", x_ND, k) & _neighbours("y", y_ND, k)).sum() / (k * len(x_ND)))
+    return float((_neighbours("x", x_ND, int(k)) & _neighbours("y", y_ND, int(k))).sum() / (k * len(x_ND)))
 
 
 def _neighbours(name: str, x_ND: Floats, k: int) -> NDArray[np.bool_]:

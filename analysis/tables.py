@@ -10,7 +10,7 @@ folder never hides the rest; without, it raises `RecordError`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +48,7 @@ def __getattr__(name: str) -> Registry[Metric]:
         degradation,
         flips,
         inference,
+        probing,
         projection,
         recovery,
         restoration,
@@ -71,6 +72,7 @@ def __getattr__(name: str) -> Registry[Metric]:
         restoration,
         text,
         correlates,
+        probing,
     )
     found = Registry("measure", tuple(row for module in modules for row in module.ROWS))
     globals()[name] = found
@@ -236,14 +238,14 @@ def scores(
         for run, config in readable(store, name, problems):
             for level, facts in finished(run, config, problems):
                 with tolerated(f"{name}/{run.name}/{level.path.name}", problems):
-                    rows += _score_rows(level, facts, _metric_names(config["type"], metrics), counts, seed)
+                    rows += _score_rows(level, facts, _metric_names(config, metrics), counts, seed)
     return pd.DataFrame(rows, columns=list(SCORES))
 
 
-def _metric_names(kind: str, wanted: Sequence[str] | None) -> list[str]:
+def _metric_names(config: Mapping[str, Any], wanted: Sequence[str] | None) -> list[str]:
     if unknown := [name for name in wanted or () if name not in scoring.FUNCTIONS]:
         raise ValueError(f"metrics: must be among {', '.join(scoring.FUNCTIONS)}; got {', '.join(unknown)}")
-    return [name for name in scoring.SCORES[kind] if wanted is None or name in wanted]
+    return [name for name in scoring.scores_of(config["type"], config["metric"]) if wanted is None or name in wanted]
 
 
 def _score_rows(
@@ -310,13 +312,26 @@ def weights(store: Path, study: str, problems: Problems = None) -> pd.DataFrame:
 
     The matrix's own sparsity is `matrix_sparsity` here, because `sparsity` is the level's.
     """
+    return _of_weights(store, study, "weights", problems)
+
+
+def heads(store: Path, study: str, problems: Problems = None) -> pd.DataFrame:
+    """`heads.parquet` of the levels that have it: one row per method, seed, level, block, head and part (M§6.8).
+
+    The columns are named as those of `weights`. Levels of older runs, and of architectures whose heads nobody knows,
+    have no rows.
+    """
+    return _of_weights(store, study, "heads", problems, optional=True)
+
+
+def _of_weights(store: Path, study: str, name: str, problems: Problems, optional: bool = False) -> pd.DataFrame:
     frames = []
     for run, config in readable(store, study, problems):
         for level, facts in finished(run, config, problems):
+            if optional and not level.has(f"{name}.parquet"):
+                continue
             with tolerated(f"{study}/{run.name}/{level.path.name}", problems):
-                frames.append(
-                    _with_facts(level.frame("weights").rename(columns={"sparsity": "matrix_sparsity"}), facts)
-                )
+                frames.append(_with_facts(level.frame(name).rename(columns={"sparsity": "matrix_sparsity"}), facts))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*KEYS, "updates", "step"])
 
 

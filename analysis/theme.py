@@ -11,6 +11,7 @@ import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import plotly.graph_objects as go
@@ -193,8 +194,9 @@ def diverging(dark: bool) -> tuple[tuple[float, str], ...]:
     return DIVERGING_DARK if dark else DIVERGING
 
 
+@cache
 def template(dark: bool = False) -> go.layout.Template:
-    """The plotly template of all figures."""
+    """The plotly template of all figures; a figure takes a copy of it."""
     colours = look(dark)
     axis = {
         "gridcolor": colours.grid,

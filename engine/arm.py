@@ -18,16 +18,7 @@ from engine import mask
 from engine.config import ConfigError
 from engine.criteria import CRITERIA
 from engine.data import hash_order
-from engine.guidance import (
-    Anchored,
-    Contrasted,
-    Distilled,
-    Guidance,
-    SelfRegularised,
-    Teacher,
-    item_bank,
-    reference_weights,
-)
+from engine.guidance import Anchored, Contrasted, Distilled, Guidance, SelfRegularised, reference_weights
 from engine.masked import Masked
 from engine.model import matrices, patterns_to_names
 from engine.objectives import OBJECTIVES
@@ -36,6 +27,7 @@ from engine.pruning import Gates, Gradual, Pruning, Revival, renewal_points
 from engine.record import Level, RecordError, Run
 from engine.schedule import RAMP_NAMES, SCHEDULES
 from engine.selection import Selector
+from engine.teacher import Teacher, item_bank
 from engine.trainer import Progress, RunError, updates
 
 if TYPE_CHECKING:
@@ -231,8 +223,10 @@ class Arm:
             labels = bench.train_classes()
             return Contrasted(*shared, teacher=self._teacher(), banks=self._banks(), labels=labels, iterative=iterative)
         if "latest_teacher" in needs:
-            order = hash_order(bench.train_frame["id"])
-            return SelfRegularised(*shared, order=order, score=self._held_out_score, iterative=iterative)
+            order, size = hash_order(bench.train_frame["id"]), bench.settings(self.overrides, 0).batch_size
+            return SelfRegularised(
+                *shared, order=order, batch_size=size, score=self._held_out_score, iterative=iterative
+            )
         if needs & {"teacher_logits", "teacher_states"}:
             return Distilled(part, self._teacher())
         if "reference" in needs:

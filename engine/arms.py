@@ -7,7 +7,7 @@ every level is a training of its own; in both, a cycle is the same loop, and wha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from engine.arm import Arm, Dense
@@ -15,7 +15,7 @@ from engine.guidance import Guidance
 from engine.levels import write_level
 from engine.masked import Masked
 from engine.model import matrices
-from engine.plan import Part, Plan, longest_arm
+from engine.plan import Part, Plan, epochs_of, longest_arm
 from engine.pruning import Pruning
 from engine.trainer import Hooks, Progress, run_cycle, updates
 
@@ -45,7 +45,7 @@ def dense(context: Context) -> None:
             Guidance(Part("none", {})),
             OWN_DENSE,
             0.0,
-            epochs,
+            epochs_of(OWN_DENSE, epochs),
             progress,
             keep_best=True,
         )
@@ -64,7 +64,16 @@ def dense_continued(context: Context) -> None:
     context.total = max(1, cycles * per_cycle)
     start, progress = _resume(context, model)
     for number in range(start, cycles + 1):
-        _cycle(context, model, Pruning(masked), Guidance(Part("none", {})), number, 0.0, epochs, progress)
+        _cycle(
+            context,
+            model,
+            Pruning(masked),
+            Guidance(Part("none", {})),
+            number,
+            0.0,
+            epochs_of(number, epochs),
+            progress,
+        )
         progress = None
         total = dense_.updates + number * per_cycle
         level = context.run.level(0.0, f"-u{total}")
@@ -76,8 +85,8 @@ def method(context: Context) -> None:
     """Visit the values of the arm's axis in order: prune, train, measure."""
     arm = Arm.of(context)
     plan, bench, device = arm.plan, context.bench, context.bench.handle.device
-    epochs = [plan.epochs(number, bench.study.train) for number in range(1, len(plan.values) + 1)]
-    sizes = [updates(len(bench.train), bench.settings(arm.overrides, count)) for count in epochs]
+    courses = [plan.course(number, bench.study.train) for number in range(1, len(plan.values) + 1)]
+    sizes = [updates(len(bench.train), bench.settings(arm.overrides, len(course))) for course in courses]
     per_level = updates(len(bench.train), bench.settings(arm.overrides, bench.study.train.retrain_epochs))
     context.total = max(1, sum(sizes) + arm.own_dense_updates)
     at, progress = context.load() or (OWN_DENSE if arm.own_dense_updates else 1, None)
@@ -98,7 +107,7 @@ def method(context: Context) -> None:
         if boundary is not None and plan.path == "iterative":
             guidance.load(boundary.part("guidance", device))
         guidance.cycle_begins(total, value if plan.axis == "levels" else 1.0, arm.target(number, value, total))
-        _cycle(context, arm.model, pruning, guidance, number, value, epochs[number - 1], inner, arm.overrides)
+        _cycle(context, arm.model, pruning, guidance, number, value, courses[number - 1], inner, arm.overrides)
         guidance.cycle_done()
         arm.check(value)
         keep = value in plan.keep_weights if plan.keep_weights is not None else _room(arm.model, plan, number)
@@ -113,20 +122,20 @@ KINDS: dict[str, Callable[[Context], None]] = {"dense": dense, "dense_continued"
 
 def _fine_tune(arm: Arm, progress: Progress | None) -> None:
     """Fine-tune as the study's dense run does, but under the objective, towards the pretrained weights (M§4.1)."""
-    context, epochs = arm.context, arm.context.bench.study.train.epochs
+    context, course = arm.context, epochs_of(OWN_DENSE, arm.context.bench.study.train.epochs)
     guidance = arm.begin_dense()
     pruning = Pruning(arm.masked)
-    _cycle(context, arm.model, pruning, guidance, OWN_DENSE, 0.0, epochs, progress, arm.overrides, keep_best=True)
+    _cycle(context, arm.model, pruning, guidance, OWN_DENSE, 0.0, course, progress, arm.overrides, keep_best=True)
     _boundary(context, arm.model, 1)
 
 
 def _cycle(
-    context: Context, model: nn.Module, pruning: Pruning, guidance: Guidance, number: int, value: float, epochs: int,
+    context: Context, model: nn.Module, pruning: Pruning, guidance: Guidance, number: int, value: float, course: Sequence[tuple[int, int]],
     progress: Progress | None = None, overrides: dict[str, Any] | None = None, keep_best: bool = False,
 ) -> None:  # fmt: skip
-    """Train one cycle; `number` 0 is a dense fine-tuning, k the one that ends in level k."""
+    """Train one cycle through the epochs of `course`; `number` 0 is a dense fine-tuning, k the one that ends in level k."""
     bench, run = context.bench, context.run
-    settings = bench.settings(overrides or {}, epochs)
+    settings = bench.settings(overrides or {}, len(course))
     size = updates(len(bench.train), settings)
 
     hooks = Hooks(
@@ -137,7 +146,7 @@ def _cycle(
     )
     run.say(f"cycle {number}: {size} updates at {value:g}")
     run_cycle(
-        model, bench.data.type, bench.train, settings, guidance, pruning, bench.handle, hooks, run.seed, number, progress, keep_best
+        model, bench.data.type, bench.train, settings, guidance, pruning, bench.handle, hooks, run.seed, course, progress, keep_best
     )  # fmt: skip
     context.done_before += size
 

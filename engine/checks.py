@@ -54,6 +54,11 @@ def meaning(sections: dict[str, Any], base: Path) -> list[str]:
     ):
         problems.append("train.epochs: must be at least 1 with model.head = 'new', whose head is untrained; got 0")
     problems += _method_problems(sections, base)
+    methods = [method for _, method in _well_formed(sections)]
+    asks = "restoration" in sections and sections["restoration"].levels != "none"
+    if asks and methods and all(method.keep_weights == [] for method in methods):
+        asked = sections["restoration"].levels
+        problems.append(f"restoration.levels: must be 'none' where every method has keep_weights = []; got {asked!r}")
     return problems
 
 
@@ -261,12 +266,18 @@ def _method_problems(sections: dict[str, Any], base: Path) -> list[str]:
 
 
 def _budget_problems(plan: Plan, train: TrainSection, key: str) -> Iterator[str]:
-    """What scores or learns while it trains needs updates to do it in."""
+    """What scores or learns while it trains needs updates to do it in, and so does an objective."""
     criterion = CRITERIA[plan.criterion.name]
     if plan.axis != "sizes" and "training" in criterion.needs and not plan.epochs(1, train):
         yield (
             f"{key}.criterion.name: must not need training with train.retrain_epochs = 0, which only prunes; "
             f"got {plan.criterion.name!r}"
+        )
+    updates = plan.epochs(1, train) or (plan.objective.parameters.get("before_mask") and train.epochs)
+    if OBJECTIVES[plan.objective.name].needs and not updates:
+        yield (
+            f"{key}.objective.name: must be none where no update follows for it to act in: train.retrain_epochs is 0; "
+            f"got {plan.objective.name!r}"
         )
 
 

@@ -132,6 +132,16 @@ class ProbingSection(Section):
     tasks: list[str] = Field(default=[], description="Rows of the tasks table or study files.")
 
 
+class RestorationSection(Section):
+    """`[restoration]`: the levels that a run takes apart when it is done, to see where the damage sits (M§6.6)."""
+
+    levels: Literal["none", "last", "all"] = Field(
+        default="none", description="none; last: the last level with kept weights; all: every level with kept weights."
+    )
+    items: int = Field(default=64, ge=1, description="Most test items per language.")
+    seeds: Literal["first", "all"] = Field(default="first", description="Runs of the first seed, or of all.")
+
+
 class MethodSection(Section):
     """`[[method]]`: a recipe, its levels and what to change in it."""
 
@@ -215,6 +225,7 @@ class Study(Section):
     calibration: CalibrationSection = CalibrationSection()
     probe: ProbeSection = ProbeSection()
     probing: ProbingSection = ProbingSection()
+    restoration: RestorationSection = RestorationSection()
     method: list[MethodSection] = []
     base: Path = Field(default=Path(), exclude=True)
 
@@ -288,6 +299,7 @@ _SECTION_TYPES: dict[str, type[Section]] = {
     "calibration": CalibrationSection,
     "probe": ProbeSection,
     "probing": ProbingSection,
+    "restoration": RestorationSection,
 }
 
 

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from engine.record import atomic, read_metadata, write_json
+from engine import processes
+from engine.record import Cancelled, atomic, read_metadata
 
 if TYPE_CHECKING:
     from engine.runner import Job
@@ -38,11 +39,9 @@ class Context:
         """Write what is known before the first update."""
         from engine.device import environment
 
-        write_json(self.run.path / "env.json", environment(self.bench.handle, self.bench.study.study.deterministic))
-        if not (self.run.path / "text.parquet").exists():
-            from engine.record import write_frame
-
-            write_frame(self.run.path / "text.parquet", self.bench.text_frame())
+        self.run.write_json("env", environment(self.bench.handle, self.bench.study.study.deterministic))
+        if processes.main() and not (self.run.path / "text.parquet").exists():
+            self.run.write_frame("text", self.bench.text_frame())
         self.run.say(f"attempt {self.attempt} on {self.bench.handle.device}")
         for note in self.bench.data.notes:
             self.run.say(note)
@@ -68,6 +67,8 @@ class Context:
             "attempt": self.attempt,
         }
         self.run.beat(**self._facts)
+        if self.run.stop_asked():
+            raise Cancelled
         self.report(self.job.name, step / max(1, self.total), self.phase)
 
     @contextmanager
@@ -102,10 +103,17 @@ class Context:
         """Write weights, moments, generators, masks and where the run stands, atomically."""
         from safetensors.torch import save_file
 
+        if not processes.main():
+            return
         facts = {"cycle": cycle, "step": state.step, "done_before": self.done_before, **state.facts}
         tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.tensors.items()}
         with atomic(self._checkpoint) as temporary:
             save_file(tensors, temporary, {"facts": json.dumps(facts)})
+
+    def forget(self) -> None:
+        """The run is done and needs no checkpoint any more."""
+        if processes.main():
+            self._checkpoint.unlink(missing_ok=True)
 
     def load(self) -> tuple[int, Progress] | None:
         """(cycle to go on with, its progress), or None without a checkpoint; step 0 is the start of that cycle."""

@@ -36,7 +36,8 @@ def resolve(device: str, precision: str) -> tuple[str, str]:
     import torch
 
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        on_cpu = not torch.cuda.is_available() or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true")
+        device = "cpu" if on_cpu else "cuda"
     if device.startswith("cuda"):
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         number = int(device.partition(":")[2] or 0)
@@ -55,13 +56,53 @@ def accelerator(device: str, precision: str, deterministic: bool) -> Accelerator
     from accelerate.state import AcceleratorState
 
     device, precision = resolve(device, precision)
+    _refuse_launch(device)
     if device.startswith("cuda:"):
         torch.cuda.set_device(int(device.partition(":")[2]))
     if deterministic and device.startswith("cuda"):
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(deterministic and device.startswith("cuda"))
     AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(cpu=device == "cpu", mixed_precision="bf16" if precision == "bf16" else "no")
+    handle = Accelerator(cpu=device == "cpu", mixed_precision="bf16" if precision == "bf16" else "no")
+    # `accelerate config` may ask for accumulation, by which `backward` would divide every loss.
+    handle.gradient_accumulation_steps = 1
+    return handle
+
+
+def launched() -> int:
+    """How many processes `accelerate launch` (or torchrun) started."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def launch_number() -> int:
+    """Which of them this is, before they have met."""
+    return int(os.environ.get("RANK", "0"))
+
+
+SHARDING = {
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "tensor or context parallelism",
+}
+
+
+def _refuse_launch(device: str) -> None:
+    """Raise ConfigError for ways of launching that cut matrices up, and for a device that several processes cannot share."""
+    cut = [name for key, name in SHARDING.items() if os.environ.get(key, "").lower() in ("1", "true")]
+    if cut:
+        raise ConfigError(
+            [
+                f"accelerate launch: must leave the model whole on every process; {cut[0]} cuts its matrices up, and scores, "
+                "masks and exact counts need whole ones: use --multi_gpu"
+            ]
+        )
+    if launched() > 1 and ":" in device:
+        raise ConfigError(
+            [
+                f"study.device: must be auto, cpu or cuda under accelerate launch, which gives every process its own; got {device!r}"
+            ]
+        )
 
 
 def seed_of(*parts: int | str) -> int:
@@ -113,6 +154,7 @@ def environment(handle: Accelerator, deterministic: bool) -> dict[str, Any]:
         "device_type": handle.device.type,
         "precision": "bf16" if handle.mixed_precision == "bf16" else "fp32",
         "threads": torch.get_num_threads(),
+        "processes": handle.num_processes,
         "bit_exact": not cuda or deterministic,
         "cuda": torch.version.cuda,
     }

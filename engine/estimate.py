@@ -16,6 +16,7 @@ from engine.arms import KEEP_BYTES
 from engine.config import Study
 from engine.model import blocks, inputs, matrices
 from engine.plan import Plan, longest_arm, plans
+from engine.restore import chosen, mixtures
 from engine.runner import jobs
 from engine.trainer import learning_cost, updates
 from engine.workbench import Workbench
@@ -58,7 +59,9 @@ def estimate(study: Study, store: Path) -> Estimate:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     prunable = sum(matrix.module.weight.numel() for matrix in matrices(model))
     probe_rows = len(bench.probe[1])
-    seconds = total * step + evaluations * (test_rows + 3 * probe_rows) * item
+    restored = _restored(study, bench, model, parameters)
+    seconds = total * step + (evaluations * (test_rows + 3 * probe_rows) + restored) * item
+    notes = (f"restoration takes about {restored * item / 60:.1f} min of this",) if restored else ()
     return Estimate(
         runs=len(jobs(study, store)),
         updates=total,
@@ -67,7 +70,7 @@ def estimate(study: Study, store: Path) -> Estimate:
         disk_bytes=_disk(study, model, bench, parameters, prunable, evaluations, test_rows, probe_rows),
         parameters=parameters,
         prunable=prunable,
-        notes=bench.data.notes,
+        notes=(*bench.data.notes, *notes),
     )
 
 
@@ -100,6 +103,17 @@ def _work(study: Study, bench: Workbench, store: Path) -> tuple[int, int]:
         levels += len(plan.values)
     total = updates(examples, bench.settings({}, epochs))
     return total * len(study.study.seeds), levels * len(study.study.seeds)
+
+
+def _restored(study: Study, bench: Workbench, model: nn.Module, parameters: int) -> int:
+    """Examples that the restorations of all runs evaluate (M§6.6)."""
+    asked = study.restoration
+    if asked.levels == "none":
+        return 0
+    kept = [_kept_levels(plan, parameters) for _, plan in plans(study) if plan.axis != "sizes"]
+    levels = sum(kept) if asked.levels == "all" else sum(min(1, count) for count in kept)
+    seeds = len(study.study.seeds) if asked.seeds == "all" else 1
+    return levels * seeds * mixtures(model) * len(chosen(bench.test[0], bench.data.parallel, asked.items))
 
 
 def _memory(model: nn.Module, bench: Workbench, parameters: int) -> int:

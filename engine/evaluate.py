@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from engine import metrics
+from engine import metrics, processes
 from engine.data import Encoded, TaskData, evaluation_batches
 from engine.tasks.batches import Ragged
 from engine.tasks.types import Scored, TaskType
@@ -24,13 +24,16 @@ def outputs_of(model: nn.Module, kind: TaskType, encoded: Encoded, handle: Accel
     if not len(encoded):
         raise ValueError("encoded: must have at least one example; got none")
     model.eval()
-    values, counts, order = [], [], []
-    with torch.no_grad(), handle.autocast():
-        for items in evaluation_batches(encoded.lengths(), rows=encoded.counts):
-            found = kind.outputs(model, encoded.batch(items, handle.device))
-            values.append(found.values.float().cpu().numpy())
-            counts.append(found.counts.cpu().numpy())
-            order.append(items)
+
+    def own() -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        found = []
+        with torch.no_grad(), handle.autocast():
+            for items in processes.dealt(evaluation_batches(encoded.lengths(), rows=encoded.counts)):
+                rows = kind.outputs(model, encoded.batch(items, handle.device))
+                found.append((rows.values.float().cpu().numpy(), rows.counts.cpu().numpy(), items))
+        return found
+
+    values, counts, order = zip(*(batch for part in processes.shared(own) for batch in part), strict=True)
     return Ragged.of(values, counts, np.concatenate(order))
 
 

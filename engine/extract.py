@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from engine import processes
 from engine.data import Encoded, evaluation_batches
 from engine.model import inputs, states
 from engine.tasks.batches import Ragged
@@ -37,23 +38,26 @@ def activations(
     """
     import torch
 
-    found: dict[str, list[np.ndarray]] = {how: [] for how in poolings}
-    counts: list[np.ndarray] = []
-    batches = evaluation_batches(encoded.lengths(), rows=encoded.counts)
-    cut = 0
     model.eval()
-    with torch.no_grad(), states(model, last_only) as collected:
-        for items in batches:
-            batch = encoded.batch(items, handle.device)
-            model(**inputs(batch))
-            for how, chunks in found.items():
-                layers = [kind.pooled(hidden, batch, how) for hidden in collected]
-                pooled = torch.stack([layer.values for layer in layers], dim=1).float().cpu().numpy()
-                cut += int((np.abs(pooled) > HALF_MAX).sum())
-                chunks.append(np.clip(pooled, -HALF_MAX, HALF_MAX).astype(np.float16))
-            counts.append(layers[0].counts.cpu().numpy())
-    order = np.concatenate(batches)
-    return {how: Ragged.of(chunks, counts, order).values for how, chunks in found.items()}, cut
+
+    def own() -> list[tuple[list[np.ndarray], int, np.ndarray, np.ndarray]]:
+        found = []
+        with torch.no_grad(), states(model, last_only) as collected:
+            for items in processes.dealt(evaluation_batches(encoded.lengths(), rows=encoded.counts)):
+                batch = encoded.batch(items, handle.device)
+                model(**inputs(batch))
+                chunks, cut = [], 0
+                for how in poolings:
+                    layers = [kind.pooled(hidden, batch, how) for hidden in collected]
+                    pooled = torch.stack([layer.values for layer in layers], dim=1).float().cpu().numpy()
+                    cut += int((np.abs(pooled) > HALF_MAX).sum())
+                    chunks.append(np.clip(pooled, -HALF_MAX, HALF_MAX).astype(np.float16))
+                found.append((chunks, cut, layers[0].counts.cpu().numpy(), items))
+        return found
+
+    parts, cuts, counts, order = zip(*(batch for part in processes.shared(own) for batch in part), strict=True)
+    by_pooling = zip(poolings, zip(*parts, strict=True), strict=True)
+    return {how: Ragged.of(chunks, counts, np.concatenate(order)).values for how, chunks in by_pooling}, sum(cuts)
 
 
 def by_language(found: dict[str, np.ndarray], frame: pd.DataFrame) -> dict[str, np.ndarray]:

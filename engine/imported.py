@@ -64,10 +64,10 @@ def zeros(model: nn.Module) -> float:
 
 def _refuse_other_labels(pruned: str, dense: str, labels: tuple[str, ...]) -> None:
     """Labels in another order would give wrong scores without a word."""
-    names = models.keep_order(pruned, labels)
-    if names != tuple(labels):
+    names, own = (models.keep_order(path, labels) for path in (pruned, dense))
+    if names != own:
         raise ConfigError(
-            [f"checkpoint: must have its labels in the order of {dense}: {', '.join(labels)}; got {', '.join(names)}"]
+            [f"checkpoint: must have its labels in the order of {dense}: {', '.join(own)}; got {', '.join(names)}"]
         )
 
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from engine import evaluate, extract
+from engine import evaluate, extract, processes
 from engine.masked import Masked
-from engine.model import matrices
-from engine.probing import probing_frame
-from engine.record import Level, write_json
+from engine.model import ARCHITECTURES, matrices
+from engine.probing import means, probing_items
+from engine.record import Level
 from engine.size import compacted, latency_ms, size
-from engine.structured import shape_of
-from engine.weights import summary
+from engine.structured import shape_of, unit_groups
+from engine.weights import heads, summary
 
 if TYPE_CHECKING:
     from torch import nn
@@ -50,23 +50,42 @@ def write_level(
     _log_scores(context, level.sparsity if level.asked else facts["sparsity_prunable"], rows)
     _write_activations(context, level, model)
     if bench.study.probing.tasks:
-        level.write_frame("probing", probing_frame(bench, model))
+        _write_probing(context, level, model, first=reference is None)
     if arrays:
         level.write_masks(arrays)
-    weights = {matrix.name: (matrix, matrix.weight_OI().float().cpu().numpy()) for matrix in masked.matrices}
-    level.write_frame("weights", summary(weights, reference))
+    _write_weights(level, model, masked, reference)
     if keep:
         level.write_arrays(
             "weights", {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
         )
-    facts["latency_ms_batch32"] = latency_ms(model, encoded, bench.handle)
-    facts |= _smaller(context, model, facts, dense)
+    if processes.main():  # alone, so that nothing else is timed
+        facts["latency_ms_batch32"] = latency_ms(model, encoded, bench.handle)
+        facts |= _smaller(context, model, facts, dense)
     facts |= {
         "bytes_weights": level_bytes(level, "weights.safetensors"),
         "bytes_masks": level_bytes(level, "masks.safetensors"),
     }
-    write_json(level.path / "size.json", facts)
+    level.write_size(facts)
     context.run.say(f"level {level.path.name}: measured sparsity {facts['sparsity_prunable']:.4f}")
+
+
+def _write_probing(context: Context, level: Level, model: nn.Module, first: bool) -> None:
+    """What the encoder is still good for (M§6.10); beside the dense model's, what the checkpoint was good for."""
+    bench = context.bench
+    if first:
+        level.write_frame("probing_pretrained", probing_items(bench, bench.pretrained(context.run.seed)))
+    items = probing_items(bench, model)
+    level.write_frame("probing_items", items)
+    level.write_frame("probing", means(items))
+
+
+def _write_weights(level: Level, model: nn.Module, masked: Masked, reference: dict[str, np.ndarray] | None) -> None:
+    """What pruning did to each matrix it could reach, and to each attention head where the architecture's are known."""
+    weights = {matrix.name: (matrix, matrix.weight_OI().float().cpu().numpy()) for matrix in matrices(model)}
+    reached = {matrix.name: weights[matrix.name] for matrix in masked.matrices}
+    level.write_frame("weights", summary(reached, reference))
+    if model.config.model_type in ARCHITECTURES:
+        level.write_frame("heads", heads(unit_groups(model, kinds=("head",)), weights, reference))
 
 
 def _smaller(context: Context, model: nn.Module, facts: dict[str, Any], dense: dict[str, Any] | None) -> dict[str, Any]:

@@ -91,7 +91,7 @@ STATS: dict[str, tuple[str, ...]] = {
     "generation": GENERATION,
 }
 
-# Which scores exist for a task type; the first is its usual headline.
+# Which scores every task of a type has; the first is its usual headline.
 SCORES: dict[str, tuple[str, ...]] = {
     "sequence": ("accuracy", "macro_f1", "matthews"),
     "pair": ("accuracy", "macro_f1", "matthews"),
@@ -103,6 +103,13 @@ SCORES: dict[str, tuple[str, ...]] = {
     "ranking": ("ndcg",),
     "generation": ("bleu", "chrf", "rouge_l"),
 }
+# Scores that only make sense where a row of the tasks table asks for them (F1 of one class: which one?).
+ASKED: dict[str, tuple[str, ...]] = {"sequence": ("binary_f1",), "pair": ("binary_f1",)}
+
+
+def scores_of(kind: str, headline: str) -> tuple[str, ...]:
+    """The scores that predictions of a task type hold, the task's own headline first."""
+    return tuple(dict.fromkeys((headline, *SCORES.get(kind, ()))))
 
 
 def _inputs(stats: ArrayLike, weights: ArrayLike | None, columns: int) -> tuple[Floats, Floats]:
@@ -248,6 +255,19 @@ def _macro_f1(totals: Floats, n: Floats) -> Floats:
     gold, predicted, matched = np.split(totals, 3, axis=-1)
     f1_C = _ratio(2 * matched, gold + predicted, 0.0)
     return np.asarray((f1_C * (gold > 0)).sum(-1) / (gold > 0).sum(-1))
+
+
+def binary_f1(stats: ArrayLike, weights: ArrayLike | None = None) -> Any:
+    """F1 of class 1, the second label: `2·matched/(predicted + gold)`; 0 where it is neither gold nor predicted.
+
+    What GLUE reports for QQP and MRPC (paraphrase is class 1), where the classes are unequal and only one is looked for.
+    """
+    return _score(STATISTICS["binary_f1"], stats, weights)
+
+
+def _positives(picked: Floats) -> Floats:
+    gold, predicted = np.moveaxis(picked == 1, -1, 0)
+    return np.stack([gold & predicted, predicted, gold], axis=-1).astype(np.float64)
 
 
 def matthews(stats: ArrayLike, weights: ArrayLike | None = None) -> Any:
@@ -402,6 +422,7 @@ def _chrf(totals: Floats, n: Floats) -> Floats:
 STATISTICS: dict[str, Sums | Weighted] = {
     "accuracy": _mean_of(0),
     "macro_f1": Sums(slice(1, 3), 3, _class_indicators, _macro_f1),
+    "binary_f1": Sums(slice(1, 3), 3, _positives, _micro_f1),
     "matthews": Sums(slice(1, 3), 3, _class_indicators, _matthews),
     "f1": Sums(slice(0, 3), 3, _as_they_are, _micro_f1),
     "slot_f1": Sums(slice(3, 6), 6, _as_they_are, _micro_f1),
@@ -443,10 +464,17 @@ def _constant_macro_f1(gold_N: Floats) -> float:
     return 2 * share / (1 + share) / len(np.unique(gold_N))
 
 
+def _constant_binary_f1(gold_N: Floats) -> float:
+    # Always the positive class: recall 1, and its share as precision.
+    share = float((gold_N == 1).mean())
+    return 2 * share / (1 + share)
+
+
 _ERROR = ItemScore("Absolute error, negative", whole=False)
 ITEM_SCORES: dict[str, ItemScore] = {
     "accuracy": ItemScore("Correct", correct=True, mean=True, constant=_majority),
     "macro_f1": ItemScore("Correct", correct=True, constant=_constant_macro_f1),
+    "binary_f1": ItemScore("Correct", correct=True, constant=_constant_binary_f1),
     "matthews": ItemScore("Correct", correct=True, constant=lambda gold_N: 0.0),
     "f1": ItemScore("F1 of the item"),
     "slot_f1": ItemScore("Correct intent"),
@@ -463,6 +491,7 @@ ITEM_SCORES: dict[str, ItemScore] = {
 FUNCTIONS: dict[str, Score] = {
     "accuracy": accuracy,
     "macro_f1": macro_f1,
+    "binary_f1": binary_f1,
     "matthews": matthews,
     "f1": f1,
     "slot_f1": slot_f1,
@@ -493,6 +522,9 @@ METRICS: Registry[Metric] = Registry(
         _row("macro_f1", "Macro F1", "The mean over the gold classes of their F1, so that rare classes count as much "
              "as common ones.", "van Rijsbergen 1979",
              r"\frac{1}{C}\sum_c \frac{2\,\mathrm{TP}_c}{2\,\mathrm{TP}_c+\mathrm{FP}_c+\mathrm{FN}_c}"),
+        _row("binary_f1", "F1 of the positive class", "The F1 of the second label, where only that one is looked for: "
+             "what is reported for QQP and MRPC.", "van Rijsbergen 1979; Wang et al. 2018, arXiv 1804.07461",
+             r"\frac{2\,\mathrm{TP}_1}{2\,\mathrm{TP}_1+\mathrm{FP}_1+\mathrm{FN}_1}"),
         _row("matthews", "Matthews correlation", "The correlation of predicted and gold classes; 0 for guessing, "
              "whatever the class shares.", "Matthews 1975; Gorodkin 2004",
              r"\frac{N\sum_c m_c-\sum_c p_c g_c}{\sqrt{(N^2-\sum_c p_c^2)(N^2-\sum_c g_c^2)}}", -1.0, "correlation"),

@@ -82,22 +82,34 @@ class Plan:
         """The level folders that the run will have, in order."""
         return tuple(level_folder(self.axis, value) for value in self.values)
 
-    def epochs(self, number: int, train: TrainSection) -> int:
-        """Epochs of the cycle that ends in the level `number` (from 1).
+    def course(self, number: int, train: TrainSection) -> list[tuple[int, int]]:
+        """The epochs of the cycle that ends in the level `number` (from 1), each by its place on the iterative path.
 
-        Level k of any arm has cost U_dense + k·U_retrain updates since the pretrained checkpoint (M§4.7), so an
-        independent training repeats the retraining of all levels before it, and one from the pretrained weights
-        the dense fine-tuning too.
+        Level k of any arm has cost U_dense + k·U_retrain updates since the pretrained checkpoint, and at the same update
+        all arms see the same batch (M§4.7). An independent training therefore goes through the retrainings of all levels
+        before it too, and one from the pretrained weights through the dense fine-tuning. A place is (cycle, epoch), where
+        cycle 0 is that fine-tuning; what is drawn at random in an epoch is seeded by it.
         """
         if self.checkpoint:
-            return 0
+            return []
         afresh = self.path == "independent"
-        retraining = train.retrain_epochs * (number if afresh else 1)
-        return retraining + (train.epochs if self.start == "pretrained" and (afresh or number == 1) else 0)
+        from_pretrained = self.start == "pretrained" and (afresh or number == 1)
+        tuning = train.epochs if from_pretrained else 0
+        cycles = range(1 if afresh else number, number + 1)
+        return epochs_of(0, tuning) + [place for cycle in cycles for place in epochs_of(cycle, train.retrain_epochs)]
+
+    def epochs(self, number: int, train: TrainSection) -> int:
+        """How many epochs the cycle has that ends in the level `number` (from 1)."""
+        return len(self.course(number, train))
 
     def record(self) -> dict[str, Any]:
         """As JSON-like values, for `config.json`."""
         return asdict(self)
+
+
+def epochs_of(cycle: int, count: int) -> list[tuple[int, int]]:
+    """The places (cycle, epoch) of a cycle of so many epochs, see `Plan.course`."""
+    return [(cycle, epoch) for epoch in range(count)]
 
 
 def usual_axis(recipe: str) -> str:
@@ -403,8 +415,14 @@ def _start_problems(plan: Plan) -> list[str]:
 
 
 def _objective_problems(plan: Plan) -> list[str]:
+    problems = []
     if plan.objective.parameters.get("before_mask") and (plan.start != "dense" or plan.path != "iterative"):
-        return [
+        problems.append(
             "objective.before_mask: must be false unless start is dense and path iterative: it changes the dense fine-tuning"
-        ]
-    return []
+        )
+    if "latest_teacher" in OBJECTIVES[plan.objective.name].needs and plan.path == "iterative" and len(plan.values) == 1:
+        problems.append(
+            f"levels: must be two or more with {plan.objective.name} on an iterative path, where each level learns from the one "
+            f"before; got {list(plan.values)}"
+        )
+    return problems

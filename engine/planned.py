@@ -20,6 +20,7 @@ FLOPS, UPDATE = 5e13, 0.04
 PASS, STEP = 2, 6  # operations per weight and token of a forward pass, and with its backward pass
 ROW_BYTES, STATE_BYTES = 120, 2
 POOLINGS = 2
+MAPS = 6  # kinds of prunable maps per block
 
 
 class Shape(NamedTuple):
@@ -71,6 +72,7 @@ def planned(study: Study) -> Planned | None:
     seeds, levels = len(study.study.seeds), 1 + longest_arm(study) + sum(len(plan.values) for _, plan in found)
     updates = epochs * -(-examples // train.batch_size)
     passes = levels * (rows + 3 * study.probe.examples) * languages
+    passes += _restored(study, shape, rows) * languages / seeds
     work = shape.active * tokens * (STEP * epochs * examples + PASS * passes)
     batch = train.batch_size * tokens * shape.width * 34 * shape.layers * 4
     states = study.probe.examples * languages * (shape.layers + 1) * shape.width * STATE_BYTES * POOLINGS
@@ -85,6 +87,19 @@ def planned(study: Study) -> Planned | None:
         parameters=shape.parameters,
         prunable=shape.prunable,
     )
+
+
+def _restored(study: Study, shape: Shape, rows: int) -> int:
+    """Examples per language that the restorations of all seeds evaluate; of models this large one level keeps its weights."""
+    asked = study.restoration
+    if asked.levels == "none":
+        return 0
+    kept = [
+        1 if plan.keep_weights is None else len(plan.keep_weights) for _, plan in plans(study) if plan.axis != "sizes"
+    ]
+    levels = sum(kept) if asked.levels == "all" else sum(min(1, count) for count in kept)
+    seeds = len(study.study.seeds) if asked.seeds == "all" else 1
+    return levels * seeds * (2 + 2 * (shape.layers + 1 + MAPS + 1)) * min(rows, asked.items)
 
 
 def _capped(study: Study, split: str, count: int) -> int:

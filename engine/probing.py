@@ -4,11 +4,14 @@ Both look at the encoder alone. A probe is a logistic regression on frozen mean 
 another task and scored in each of its languages. The masked-token loss puts the encoder under the language-model head
 that came with the checkpoint, which pruning never touches, and hides the same tokens in every state: what is lost there
 was known before fine-tuning.
+
+Both are kept item by item (`probing_items.parquet`), so that two states can be compared on the same items, and as means
+per language (`probing.parquet`). The dense run keeps the items of the pretrained checkpoint as well
+(`probing_pretrained.parquet`): what fine-tuning alone forgot.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +32,10 @@ if TYPE_CHECKING:
 
 MOST_TRAIN, MOST_TEST = 1000, 200  # examples of a probe: per source language, per language
 MASK_RATE = 0.15
-COLUMNS = ["task", "kind", "language", "value", "n"]
+PLACE = ["task", "kind", "language"]
+COLUMNS = [*PLACE, "value", "n"]
+# value: is the answer right, or the summed loss of the item's hidden tokens; weight: 1, or how many tokens are hidden.
+ITEMS = [*PLACE, "id", "label", "value", "weight"]
 
 
 @dataclass(frozen=True)
@@ -42,15 +48,21 @@ class ProbingTask:
     test: tuple[pd.DataFrame, Encoded]
 
 
-def probing_frame(bench: Workbench, model: nn.Module) -> pd.DataFrame:
-    """One row per task, kind and language; empty where the study probes nothing."""
+def probing_items(bench: Workbench, model: nn.Module) -> pd.DataFrame:
+    """One row per task, kind, language and item: columns `ITEMS`; empty where the study probes nothing."""
     if not bench.study.probing.tasks:
-        return pd.DataFrame(columns=COLUMNS)
-    rows = [row for task in bench.probing for row in _probe(bench, model, task)]
-    return pd.DataFrame([*rows, *_masked_token_loss(bench, model)], columns=COLUMNS)
+        return pd.DataFrame(columns=ITEMS)
+    frames = [*(_probe(bench, model, task) for task in bench.probing), _masked_token_loss(bench, model)]
+    return pd.concat([frame for frame in frames if len(frame)], ignore_index=True)[ITEMS]
 
 
-def _probe(bench: Workbench, model: nn.Module, task: ProbingTask) -> Iterator[tuple[Any, ...]]:
+def means(items: pd.DataFrame) -> pd.DataFrame:
+    """`value = Σ value / Σ weight` per task, kind and language, and n = Σ weight: columns `COLUMNS`."""
+    sums = items.groupby(PLACE, sort=False, as_index=False)[["value", "weight"]].sum()
+    return sums.assign(value=sums["value"] / sums["weight"], n=sums["weight"].astype(int))[COLUMNS]
+
+
+def _probe(bench: Workbench, model: nn.Module, task: ProbingTask) -> pd.DataFrame:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -58,10 +70,12 @@ def _probe(bench: Workbench, model: nn.Module, task: ProbingTask) -> Iterator[tu
     features = [_features(bench, model, task, encoded) for _, encoded in (task.train, task.test)]
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
     probe.fit(features[0], task.train[0]["label"])
-    correct = probe.predict(features[1]) == task.test[0]["label"].to_numpy()
-    languages = task.test[0]["language"].to_numpy()
-    for code in dict.fromkeys(languages):
-        yield task.name, "probe", code, float(correct[languages == code].mean()), int((languages == code).sum())
+    frame = task.test[0]
+    correct = probe.predict(features[1]) == frame["label"].to_numpy()
+    found = frame[["language", "id", "label"]].reset_index(drop=True)
+    return found.assign(
+        task=task.name, kind="probe", label=found["label"].astype(str), value=correct.astype(float), weight=1.0
+    )
 
 
 def _features(bench: Workbench, model: nn.Module, task: ProbingTask, encoded: Encoded) -> np.ndarray:
@@ -70,14 +84,14 @@ def _features(bench: Workbench, model: nn.Module, task: ProbingTask, encoded: En
     return found["mean"][:, -1].astype(np.float32)
 
 
-def _masked_token_loss(bench: Workbench, model: nn.Module) -> Iterator[tuple[Any, ...]]:
-    """Mean cross-entropy of hidden tokens per language, in nats; nothing where the checkpoint has no head for it."""
+def _masked_token_loss(bench: Workbench, model: nn.Module) -> pd.DataFrame:
+    """Cross-entropy of every item's hidden tokens, in nats; nothing where the checkpoint has no head for it."""
     import torch
     from torch.nn import functional
 
     whole = load_masked_lm(bench.path) if bench.tokenizer.mask_token_id is not None else None
     if whole is None:
-        return
+        return pd.DataFrame(columns=ITEMS)
     encoder = {name: value for name, value in model.base_model.state_dict().items() if "pooler" not in name}
     shape = _shape(model)
     whole = whole if shape is None or shape == _shape(whole) else reshape(whole, shape)  # a small student's encoder
@@ -97,17 +111,9 @@ def _masked_token_loss(bench: Workbench, model: nn.Module) -> Iterator[tuple[Any
             loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
             loss = loss.view_as(targets) * hidden
             total[items], count[items] = loss.sum(1).cpu().numpy(), hidden.sum(1).cpu().numpy()
-    languages = frame["language"].to_numpy()
-    for code in dict.fromkeys(languages):
-        chosen = languages == code
-        if count[chosen].sum():
-            yield (
-                "pretraining",
-                "masked_token_loss",
-                code,
-                float(total[chosen].sum() / count[chosen].sum()),
-                int(count[chosen].sum()),
-            )
+    found = frame[["language", "id"]].reset_index(drop=True)
+    found = found.assign(task="pretraining", kind="masked_token_loss", label="", value=total, weight=count)
+    return found[found["weight"] > 0]
 
 
 def _shape(model: nn.Module) -> dict[str, Any] | None:

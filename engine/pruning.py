@@ -199,10 +199,8 @@ class Gates(Pruning):
     @contextmanager
     def view(self, training: bool = False) -> Iterator[None]:
         """Through the gates: sampled ones in training, those of evaluation otherwise."""
-        self._factors = {
-            matrix.name: self.gates.factor(matrix.name, matrix.weight_OI(), self.share(self.done), training)
-            for matrix in self.masked.matrices
-        }
+        weights = {matrix.name: matrix.weight_OI() for matrix in self.masked.matrices}
+        self._factors = self.gates.factors(weights, self.share(self.done), training)
         with self.masked.seen(self._factors):
             yield
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.record import TERMINAL, Run, find_run
+from engine.record import TERMINAL, Run, find_run, here
 
 POLL_SECONDS, HANDOVER_SECONDS = 0.5, 5.0
 STATES = ("queued", "running", "done", "failed", "cancelled", "lost")
@@ -93,6 +93,9 @@ def cancel(store: Path, name: str) -> str:
     beat = run.heartbeat()
     if row and row.state == "running" and row.pid:
         _terminate(row.pid, whole_group=True)
+        return "stopping"
+    if run.state() == "running" and beat and not here(beat):
+        run.ask_to_stop()
         return "stopping"
     if run.state() == "running" and beat:
         _terminate(int(beat["pid"]), whole_group=False)

@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,27 +23,31 @@ import pandas as pd
 from engine import hub
 from engine.config import ENDINGS, ConfigError, TaskSection
 from engine.tasks import TASKS
+from engine.tasks.row import PARQUET
 
 STREAM_BYTES = 256 * 2**20
 STREAM_ROWS = 1_000_000  # kept of a file above that size without a limit in the study
 CHUNK_ROWS = 65_536
+FAR = 2**64 - 1  # above every rank
 _COMMENT = re.compile(r"#\s*([\w.-]+(?: [\w.-]+)*)\s*[:=]\s*(.*)")
 
 
-def read_file(path: Path, form: str = "auto", most: int | None = None, key: str = "id") -> pd.DataFrame:
+def read_file(path: Path, form: str = "auto", most: int | None = None, key: str = "id", by: str = "") -> pd.DataFrame:
     """Read one local file. TSV has no quoting, CSV is RFC 4180, JSONL one object per line, "NA" is text.
 
-    `most` and `key` (the id's column) matter for large files only: how many rows to keep, and by what to choose them.
+    `most`, `key` (the id's column) and `by` (the language's, where a file holds several) matter for large files only:
+    how many rows to keep, by what to choose them, and of what so many are kept each.
     """
     kind = ENDINGS[path.suffix.lower()] if form == "auto" else form
     try:
         if path.stat().st_size <= STREAM_BYTES:
             return _joined(list(_CHUNKS[kind](path))).reset_index(drop=True)
-        return _kept(_CHUNKS[kind](path), most or STREAM_ROWS, key)
+        return _kept(_CHUNKS[kind](path), most or STREAM_ROWS, key, by)
     except (ValueError, OSError) as error:  # a UnicodeDecodeError is a ValueError, and Arrow's errors are too
         if kind != "parquet" and (reason := _not_utf8(path)):
             raise ConfigError([f"{path}: must be UTF-8; {reason}"]) from None
-        raise ConfigError([f"{path}: must be a {kind} file; {' '.join(str(error).split())}"]) from None
+        hint = "; is a quotation mark left open?" if kind == "csv" and '"' in str(error) else ""
+        raise ConfigError([f"{path}: must be a {kind} file; {' '.join(str(error).split())}{hint}"]) from None
 
 
 def _joined(chunks: list[pd.DataFrame]) -> pd.DataFrame:
@@ -52,20 +57,60 @@ def _joined(chunks: list[pd.DataFrame]) -> pd.DataFrame:
     return frame.where(frame.notna(), "") if len({tuple(chunk.columns) for chunk in chunks}) > 1 else frame
 
 
-def _kept(chunks: Iterator[pd.DataFrame], most: int, key: str) -> pd.DataFrame:
-    """The `most` rows of smallest hash of the id (of the row's number where there is none), in the file's order."""
-    kept, ranks, total = pd.DataFrame(), np.array([], dtype=np.uint64), 0
+def _kept(chunks: Iterator[pd.DataFrame], most: int, key: str, by: str) -> pd.DataFrame:
+    """The `most` rows of smallest hash of the id (of the row's number where there is none), in the file's order; with
+    a column `by`, so many of each of its values.
+
+    A row above the `most`-th smallest hash so far can never come back, so that after the first cut nearly all of a
+    large file is dropped chunk by chunk, and at most `2·most` rows wait for the next cut.
+    """
+    total, waiting, held = 0, 0, _Rows({}, [])
     for chunk in chunks:
         chunk.index = pd.RangeIndex(total, total + len(chunk))
         total += len(chunk)
-        names = chunk[key] if key in chunk else pd.Series(chunk.index, index=chunk.index)
-        ranks = np.concatenate([ranks, np.array([rank_of(str(name)) for name in names], dtype=np.uint64)])
-        kept = _joined([kept, chunk]) if len(kept) else chunk
-        if len(kept) > most:
-            chosen = np.sort(np.argsort(ranks, kind="stable")[:most])
-            kept, ranks = kept.iloc[chosen], ranks[chosen]
+        ids = chunk[key] if key in chunk else pd.Series(chunk.index, index=chunk.index)
+        groups = chunk[by].astype(str).to_numpy() if by in chunk else np.full(len(chunk), "")
+        ranks = np.array([rank_of(identity) for identity in ids.astype(str).tolist()], dtype=np.uint64)
+        waiting += held.take(chunk, ranks, groups)
+        if waiting > most:
+            held, waiting = held.cut(most), 0
+    kept = held.cut(most).frame()
     kept.attrs["rows"] = total
     return kept
+
+
+@dataclass
+class _Rows:
+    """Rows in hand with their ranks and groups, and of each full group the largest rank that is still of use."""
+
+    bounds: dict[str, int]
+    parts: list[tuple[pd.DataFrame, np.ndarray, np.ndarray]]
+
+    def take(self, chunk: pd.DataFrame, ranks: np.ndarray, groups: np.ndarray) -> int:
+        """Take what may stay; returns how many rows that are."""
+        names, place = np.unique(groups, return_inverse=True)
+        use = ranks <= np.array([self.bounds.get(str(name), FAR) for name in names], dtype=np.uint64)[place]
+        if use.any():
+            self.parts.append((chunk[use], ranks[use], groups[use]))
+        return int(use.sum())
+
+    def cut(self, most: int) -> _Rows:
+        """The `most` rows of smallest rank of every group, in the order in which they came."""
+        if not self.parts:
+            return self
+        ranks, groups = (np.concatenate([part[side] for part in self.parts]) for side in (1, 2))
+        stay, bounds = np.zeros(len(ranks), dtype=bool), dict[str, int]()
+        for group in np.unique(groups):
+            own = np.flatnonzero(groups == group)
+            chosen = own[np.argsort(ranks[own], kind="stable")[:most]]
+            stay[chosen] = True
+            if len(chosen) == most:
+                bounds[str(group)] = int(ranks[chosen[-1]])
+        return _Rows(bounds, [(self.frame()[stay], ranks[stay], groups[stay])])
+
+    def frame(self) -> pd.DataFrame:
+        """All rows in hand."""
+        return _joined([part[0] for part in self.parts])
 
 
 def rank_of(identity: str) -> int:
@@ -104,7 +149,9 @@ def _delimited(path: Path, delimiter: str, quoted: bool) -> Iterator[pd.DataFram
         header = next(
             csv.reader(handle, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE), []
         )
-    if len(set(header)) != len(header) or not header:
+    if not header:
+        return
+    if len(set(header)) != len(header):
         raise ValueError(f"the header must name every column once; got {header}")
     options = {
         "read_options": arrow.ReadOptions(encoding="utf8"),
@@ -248,8 +295,13 @@ def read_hub(task: TaskSection, split: str, language: str) -> pd.DataFrame:
     }
     hub_split = (task.split or {}).get(split, split).replace("{language}", code)
     hub.settle()
+    where: dict[str, Any] = {"name": names["config"] or None, "split": hub_split}
+    if task.revision == PARQUET:
+        # The copy has a folder per configuration and split and no card that names them, so that `datasets` sees one
+        # configuration, "default", and refuses any other name.
+        where = {"data_files": {split: f"{names['config'] or 'default'}/{hub_split}/*.parquet"}, "split": split}
     try:
-        rows = datasets.load_dataset(names["dataset"], names["config"] or None, split=hub_split, revision=task.revision)
+        rows = datasets.load_dataset(names["dataset"], revision=task.revision, **where)
     except Exception as error:  # the hub client raises many kinds; each of them means that this split is not to be had
         raise ConfigError(
             [
@@ -257,7 +309,8 @@ def read_hub(task: TaskSection, split: str, language: str) -> pd.DataFrame:
                 f"{(str(error).splitlines() or [type(error).__name__])[0]}; on an offline machine download it elsewhere and give task.train and task.test as files"
             ]
         ) from None
-    return _plain({name: [_named(value, feature) for value in rows[name]] for name, feature in rows.features.items()})
+    columns = rows[:]  # all at once: column by column every value would be decoded alone
+    return _plain({name: [_named(value, rows.features[name]) for value in columns[name]] for name in rows.features})
 
 
 def _named(value: Any, feature: Any) -> Any:

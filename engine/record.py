@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import re
 import tempfile
 import time
@@ -175,13 +176,16 @@ class Run:
         status = self.status()
         if status and status["state"] == "done":
             raise RecordError(f"{self.study}/{self.name}: the run is done and must not be reopened")
-        (self.path / "status.json").unlink(missing_ok=True)
+        for name in ("status.json", "stop"):
+            (self.path / name).unlink(missing_ok=True)
 
     # -- a run that is on its way ---------------------------------------------------------------------------
 
     def beat(self, **facts: Any) -> None:
         """Say that the run is alive and how far it is (`heartbeat.json`)."""
-        write_json(self.path / "heartbeat.json", {"time": time.time(), "pid": os.getpid(), **facts})
+        write_json(
+            self.path / "heartbeat.json", {"time": time.time(), "pid": os.getpid(), "host": platform.node(), **facts}
+        )
 
     def heartbeat(self) -> dict[str, Any] | None:
         """The last sign of life, or None."""
@@ -197,7 +201,16 @@ class Run:
         if beat is None:
             return "queued" if (self.path / "config.json").exists() else "missing"
         age = (time.time() if now is None else now) - float(beat["time"])
-        return "running" if age < STALE_SECONDS and _alive(int(beat["pid"])) else "lost"
+        return "running" if age < STALE_SECONDS and (not here(beat) or _alive(int(beat["pid"]))) else "lost"
+
+    def ask_to_stop(self) -> None:
+        """Ask a run to stop that this machine cannot signal: it looks for this mark at every sign of life."""
+        with atomic(self.path / "stop"):
+            pass
+
+    def stop_asked(self) -> bool:
+        """Was the run asked to stop by a mark in its folder?"""
+        return (self.path / "stop").exists()
 
     def log(self, kind: str, step: int, attempt: int, **facts: Any) -> None:
         """Append one line to `metrics.jsonl`. A retried step appears again with a higher attempt: the last counts."""
@@ -222,6 +235,14 @@ class Run:
         """Append a line to the human-readable `log.txt`."""
         with (self.path / "log.txt").open("a", encoding="utf-8") as handle:
             handle.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a value as `<name>.json`."""
+        write_json(self.path / f"{name}.json", value)
+
+    def write_frame(self, name: str, frame: pd.DataFrame) -> None:
+        """Write a table as `<name>.parquet`."""
+        write_frame(self.path / f"{name}.parquet", frame)
 
     # -- levels ---------------------------------------------------------------------------------------------
 
@@ -251,6 +272,11 @@ class Run:
         folder = self.path / "levels"
         found = [Level(path) for path in folder.iterdir() if (path / "size.json").exists()] if folder.is_dir() else []
         return sorted(found, key=lambda level: (level.sparsity, level.updates or 0))
+
+
+def here(beat: Mapping[str, Any]) -> bool:
+    """Does this sign of life come from this machine, so that its process number means something here?"""
+    return bool(beat.get("host", platform.node()) == platform.node())
 
 
 def _alive(pid: int) -> bool:
@@ -328,6 +354,10 @@ class Level:
     def has(self, name: str) -> bool:
         """Is this file there?"""
         return (self.path / name).exists()
+
+    def write_size(self, facts: Mapping[str, Any]) -> None:
+        """Write `size.json`, which makes the level complete."""
+        write_json(self.path / "size.json", facts)
 
     def size(self) -> dict[str, Any]:
         """`size.json` (M§6.11): the last file of a level, so its presence says that the level is complete."""

@@ -13,7 +13,7 @@ stands in `restoration.partial.parquet` and is not computed again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from engine import evaluate, record
-from engine.config import ConfigError
+from engine import evaluate, processes, record
+from engine.config import ConfigError, RestorationSection
 from engine.data import hash_order
 from engine.export import find_level
 from engine.model import blocks, matrices
+from engine.recipes import CONTROLS
 from engine.record import Level, RecordError, Run
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from engine.workbench import Workbench
 
 VERSION = 1
-ITEMS = 64  # per language: a block's effect on the margin is then known to about a tenth of its spread
+ITEMS = RestorationSection().items  # per language: a block's effect is then known to about a tenth of its spread
 DIRECTIONS = ("restore", "prune_only")
 WHOLE = "whole"
 REST = {"blocks": "outside the blocks", "modules": "norms, biases, embeddings, head"}
@@ -98,12 +99,30 @@ def chosen(frame: pd.DataFrame, parallel: bool, most: int) -> np.ndarray:
     return np.sort(np.concatenate(rows))
 
 
+def due(run: Run, asked: RestorationSection, seeds: Sequence[int]) -> list[Level]:
+    """The finished levels of a run that a study asks to have taken apart.
+
+    Those that kept their weights; none of a control, of a small student (which has no parts to exchange with the dense
+    model), or of another seed than the first where only that is asked for.
+    """
+    if asked.levels == "none" or run.method in CONTROLS or (asked.seeds == "first" and run.seed != min(seeds)):
+        return []
+    kept = [level for level in run.levels() if level.has("weights.safetensors") and "shape" not in level.size()]
+    return kept if asked.levels == "all" else kept[-1:]
+
+
+def mixtures(model: nn.Module) -> int:
+    """How many models a restoration evaluates: dense, pruned, and every part both ways."""
+    return 2 + len(DIRECTIONS) * len(parts(model))
+
+
 def restore(
     run: Run, sparsity: float | str, bench: Workbench, most: int = ITEMS, report: Report = lambda *_: None
 ) -> pd.DataFrame:
     """Measure every part of a level both ways and store the tables; returns the means per language.
 
-    Needs the level's weights and those of its dense run, of the same shape: a student has no parts to exchange. A result that is stored already is returned as it is.
+    Needs the level's weights and those of its dense run, of the same shape: a student has no parts to exchange. A result
+    that is stored already is returned as it is.
     """
     level = find_level(run, sparsity)
     _refuse_students(run, level)
@@ -120,12 +139,22 @@ def restore(
     items = _evaluate(run, folder / "restoration.partial.parquet", key, states, frame, bench, report)
     means = summary(items)
     facts = {"study": run.study, "run": run.name, "method": run.method, "seed": run.seed, "level": level.path.name}
-    for name, table in (("restoration_items", items), ("restoration", means)):
-        whole = pd.concat([pd.DataFrame({**facts, "sparsity": level.sparsity}, index=table.index), table], axis=1)
-        record.write_frame(folder / f"{name}-{key}.parquet", whole)
+    facts["sparsity"] = level.sparsity
+    tables = {
+        name: pd.concat([pd.DataFrame(facts, index=table.index), table], axis=1)
+        for name, table in (("restoration_items", items), ("restoration", means))
+    }
+    if processes.main():
+        _store(folder, tables, key)
+    return tables["restoration"]
+
+
+def _store(folder: Path, tables: Mapping[str, pd.DataFrame], key: str) -> None:
+    """Write the finished tables in the place of older ones."""
+    for name, table in tables.items():
+        record.write_frame(folder / f"{name}-{key}.parquet", table)
         _remove_older(folder, name, key)
     (folder / "restoration.partial.parquet").unlink(missing_ok=True)
-    return record.read_frame(final)
 
 
 def _dense_level(run: Run) -> Level:
@@ -186,7 +215,8 @@ def _evaluate(
         scored = evaluate.score(model, bench.data.type, frame, encoded, bench.data.labels, bench.handle)
         rows = evaluate.predictions(scored, frame)[0][["language", "id", "score", "margin"]].assign(**keys)
         done = pd.concat([done, rows], ignore_index=True) if len(done) else rows
-        record.write_frame(partial, done.assign(key=key))
+        if processes.main():
+            record.write_frame(partial, done.assign(key=key))
     report(len(work), len(work), "done")
     return done[[*KEYS, "language", "id", "score", "margin"]]
 

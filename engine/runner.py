@@ -10,18 +10,23 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.config import MethodSection, Study
+from engine import processes
+from engine.config import MethodSection, Study, parse
 from engine.context import Context, Report
+from engine.mirror import Mirror
 from engine.plan import Plan, longest_arm, plans
 from engine.recipes import CONTROLS
-from engine.record import Cancelled, Run
+from engine.record import Cancelled, RecordError, Run, find_run, read_json, studies
 
 if TYPE_CHECKING:
     from engine.workbench import Workbench
+
+
+PATIENCE = 2.0  # seconds in which the word to stop may follow the end of another process
 
 
 @dataclass(frozen=True)
@@ -53,36 +58,108 @@ def jobs(study: Study, store: Path) -> list[Job]:
     return found
 
 
+def watched(jobs: list[Job]) -> list[Job]:
+    """The jobs as this process does them: of several processes only the main one writes."""
+    return jobs if processes.main() else [replace(job, run=Mirror(job.run.path)) for job in jobs]
+
+
+def on_device(study: Study, device: str) -> Study:
+    """The study on another device than its file says."""
+    return study.model_copy(update={"study": study.study.model_copy(update={"device": device})})
+
+
+def stored_study(store: Path, name: str) -> Study:
+    """A study from its copy in the store; an unknown name lists the choices."""
+    folder = store / name
+    if not (folder / "study.toml").is_file():
+        raise RecordError(
+            f"study: must be one of {', '.join(studies(store)) or 'none: the store is empty'}; got {name!r}"
+        )
+    base = Path(read_json(folder / "study.json")["base"])
+    return parse((folder / "study.toml").read_text(encoding="utf-8"), base, f"{name}/study.toml")
+
+
 # -- running ---------------------------------------------------------------------------------------------------
 
 
 def execute(job: Job, bench: Workbench, report: Report = lambda *_: None) -> str:
     """Do one run, or the rest of one, and return its state. Failures end in `status.json` with one sentence."""
+    processes.wait()  # what this run reads of the one before, the main process has written
     run = job.run
-    run.path.mkdir(parents=True, exist_ok=True)
     run.begin(run_config(job, bench))
     status = run.status()
     if status and status["state"] == "done":
         return "done"
     run.reopen()
     context = Context(job, bench, report, _attempt(run))
+    with terminable():
+        try:
+            _attempted(context)
+        except (Cancelled, KeyboardInterrupt):
+            run.say("cancelled")
+            run.finish("cancelled", reason="asked to stop")
+            raise
+    return "done"
+
+
+def _attempted(context: Context) -> None:
+    """Do a run's work and write how it ended, unless it was stopped.
+
+    That is decided outside: where several processes are stopped together, the first that ends breaks the others'
+    exchange, and the word to stop arrives while such a failure is being written.
+    """
+    job, run = context.job, context.run
     try:
-        with terminable(), context.alive():
+        with context.alive():
             context.prepare()
             _kind(job)(context)
+            _take_apart(context)
         context.beat(context.total, "done", force=True)
         run.finish("done", seconds=round(time.monotonic() - context.started, 1))
-        (run.path / "checkpoint.safetensors").unlink(missing_ok=True)
-    except (Cancelled, KeyboardInterrupt):
-        run.say("cancelled")
-        run.finish("cancelled", reason="asked to stop")
-        raise
+        context.forget()
     except Exception as error:
+        if not in_step(error):
+            time.sleep(PATIENCE)
         reason = _reason(error)
         run.say(f"failed: {reason}")
         run.finish("failed", reason=reason)
         raise
-    return "done"
+
+
+def in_step(error: Exception) -> bool:
+    """Did a run fail so that the next can begin? Of several processes all must have failed at the same place."""
+    from engine.trainer import RunError
+
+    return processes.count() == 1 or isinstance(error, (RunError, processes.ProcessError))
+
+
+def execute_stored(store: Path, name: str, device: str = "auto", prepare: Callable[[], None] = lambda: None) -> str:
+    """Do one run of a stored study in this process: what a worker and a task of a cluster do.
+
+    `device`: the worker's; auto takes the study's. `prepare` is called before anything heavy is imported.
+    Whatever ends the run before it has begun is written into its folder, too.
+    """
+    run = find_run(store, name)
+    with terminable():
+        try:
+            study = stored_study(store, run.study)
+            study = study if device == "auto" else on_device(study, device)
+            job = next((job for job in jobs(study, store) if job.name == name), None)
+            if job is None:
+                raise RecordError(f"RUN: must be a run of the study {study.study.name}; got {name!r}")
+            run.beat(step=0, total=1, phase="loading", attempt=0)
+            prepare()
+            from engine.workbench import Workbench
+
+            return execute(job, Workbench.open(study))
+        except (Cancelled, KeyboardInterrupt):
+            if run.status() is None:
+                run.finish("cancelled", reason="asked to stop before it began")
+            raise
+        except Exception as error:
+            if run.status() is None:
+                run.finish("failed", reason=str(error))
+            raise
 
 
 def _kind(job: Job) -> Callable[[Context], None]:
@@ -93,9 +170,32 @@ def _kind(job: Job) -> Callable[[Context], None]:
     return arms.KINDS.get(job.run.method, usual)
 
 
+def _take_apart(context: Context) -> None:
+    """Restore the levels that the study asks for part by part (M§6.6), before the run is done: cancelled, it goes on here."""
+    study, run = context.bench.study, context.run
+    if study.restoration.levels == "none" or run.method in CONTROLS:
+        return
+    from engine import restore
+
+    processes.wait()  # the main process has written the last level
+    levels = restore.due(run, study.restoration, study.study.seeds)
+    for level in levels:
+        name = level.path.name
+
+        def report(done: int, of: int, what: str, name: str = name) -> None:
+            context.beat(context.total, f"restoring {name}, {done} of {of}: {what}", force=True)
+
+        restore.restore(run, name, context.bench, study.restoration.items, report)
+        run.say(f"level {name}: restored part by part, {study.restoration.items} items per language")
+    if not levels and (study.restoration.seeds == "all" or run.seed == min(study.study.seeds)):
+        run.say("nothing to restore: no level of this run keeps weights of the dense model's shape")
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno == 28:
         return "the disk is full: free some space and resume the run"
+    if isinstance(error, RuntimeError) and not in_step(error):
+        return f"this process failed, or another one ended and says why: {error}"
     return str(error) or type(error).__name__
 
 
@@ -105,20 +205,30 @@ def _attempt(run: Run) -> int:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Turn SIGTERM into `Cancelled`, so that a cancelled run still writes its state. Only the main thread may."""
+    """Turn SIGTERM into `Cancelled`, so that a cancelled run still writes its state. Only the main thread may.
+
+    The first word to stop counts, SIGTERM or the keyboard's: a launcher sends one after the other, and the second must not
+    interrupt what is said about the first.
+    """
+    asked = []
 
     def stop(number: int, frame: object) -> None:
-        raise Cancelled
+        if not asked:
+            asked.append(number)
+            raise Cancelled if number == signal.SIGTERM else KeyboardInterrupt
 
+    # A shell's background job ignores the keyboard, and goes on doing so.
+    heard = [number for number in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(number) != signal.SIG_IGN]
     try:
-        before = signal.signal(signal.SIGTERM, stop)
+        before = {number: signal.signal(number, stop) for number in heard}
     except ValueError:
         yield
         return
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run_config(job: Job, bench: Workbench) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from engine import processes
 from engine.device import dropout_off
 from engine.model import Matrix, neighbours
 from engine.model import matrices as every_matrix
@@ -84,24 +85,35 @@ def _passes(
 ) -> None:  # fmt: skip
     import torch
 
-    squares: dict[str, Tensor] = {}
+    for matrix in matrices:
+        weight = matrix.weight_OI().detach()
+        shapes = {"grad": weight, "grad_sq": weight, "input_norm": weight[0]}
+        found[matrix.name] |= {
+            key: torch.zeros_like(shapes[key], dtype=torch.float32) for key in sorted(needs & COLLECTED)
+        }
     batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
-    with (
-        dropout_off(model),
-        _input_squares(matrices, squares, "input_norm" in needs) as mask,
-        torch.set_grad_enabled(bool(needs & GRADIENTS)),
-    ):
-        for part in batches:
-            batch = encoded.batch(part, device)
-            mask.append(batch["attention_mask"])
-            logits = kind.logits(model, batch)
-            if needs & GRADIENTS:
-                model.zero_grad(set_to_none=True)
-                kind.loss(logits, batch).backward()
-                _add_gradients(matrices, needs, found, len(batches))
-    model.zero_grad(set_to_none=True)
-    for name, total in squares.items():
-        found[name]["input_norm"] = total.sqrt()
+
+    def own() -> None:
+        with (
+            dropout_off(model),
+            _input_squares(matrices, found, "input_norm" in needs) as mask,
+            torch.set_grad_enabled(bool(needs & GRADIENTS)),
+        ):
+            for part in processes.dealt(batches):
+                batch = encoded.batch(part, device)
+                mask.append(batch["attention_mask"])
+                logits = kind.logits(model, batch)
+                if needs & GRADIENTS:
+                    model.zero_grad(set_to_none=True)
+                    kind.loss(logits, batch).backward()
+                    _add_gradients(matrices, needs, found, len(batches))
+        model.zero_grad(set_to_none=True)
+
+    processes.in_step(own)
+    processes.add_up([found[matrix.name][key] for matrix in matrices for key in sorted(needs & COLLECTED)])
+    for facts in found.values():
+        if "input_norm" in facts:
+            facts["input_norm"] = facts["input_norm"].sqrt()
 
 
 def _add_gradients(
@@ -110,14 +122,16 @@ def _add_gradients(
     for matrix in matrices:
         grad = matrix.orient(matrix.module.weight.grad).float()
         if "grad" in needs:
-            found[matrix.name]["grad"] = found[matrix.name].get("grad", 0) + grad
+            found[matrix.name]["grad"] += grad
         if "grad_sq" in needs:
-            found[matrix.name]["grad_sq"] = found[matrix.name].get("grad_sq", 0) + grad**2 / batches
+            found[matrix.name]["grad_sq"] += grad**2 / batches
 
 
 @contextmanager
-def _input_squares(matrices: Sequence[Matrix], squares: dict[str, Tensor], wanted: bool) -> Iterator[list[Tensor]]:
-    """Add up squared inputs of every matrix over real tokens; the caller appends each batch's attention mask."""
+def _input_squares(
+    matrices: Sequence[Matrix], found: dict[str, dict[str, Any]], wanted: bool
+) -> Iterator[list[Tensor]]:
+    """Add up squared inputs of every matrix over real tokens, as `input_norm`; the caller appends each batch's attention mask."""
     current: list[Tensor] = []
 
     def hook(name: str) -> Any:
@@ -127,7 +141,7 @@ def _input_squares(matrices: Sequence[Matrix], squares: dict[str, Tensor], wante
             tokens = hidden.reshape(-1, hidden.shape[-1])
             if real.numel() == len(tokens):
                 tokens = tokens * real.reshape(-1, 1)
-            squares[name] = squares.get(name, 0) + (tokens**2).sum(0)
+            found[name]["input_norm"] += (tokens**2).sum(0)
 
         return add
 
@@ -155,24 +169,30 @@ def unit_scores(
     """
     import torch
 
-    found: dict[Key, list[Tensor]] = {group.key: [] for group in groups}
+    batches = list(enumerate(rows[start : start + BATCH] for start in range(0, len(rows), BATCH)))
+    found = {group.key: torch.zeros(len(batches), group.count, device=device) for group in groups}
     by_batch = "mask_grad" in criterion.needs
     function = criterion.function
     assert function is not None
-    with dropout_off(model), torch.enable_grad(), _unit_outputs(model, groups) as seen:
-        for start in range(0, len(rows), BATCH):
-            batch = encoded.batch(rows[start : start + BATCH], device)
-            loss = kind.loss(kind.logits(model, batch), batch)
-            names = list(seen)
-            scale = 1 if by_batch else len(batch["counts"])
-            grads = dict(zip(names, torch.autograd.grad(loss * scale, [seen[name] for name in names]), strict=True))
-            valid = batch["attention_mask"].bool().reshape(-1)
-            for group in groups:
-                outputs, gradients = (_by_unit(values[group.output], group) for values in (seen, grads))
-                collect = _mask_grad if by_batch else function
-                found[group.key].append(collect(outputs, gradients, valid))
-            seen.clear()
-    return {key: function(torch.stack(parts)) if by_batch else sum(parts) for key, parts in found.items()}  # type: ignore[misc]
+
+    def own() -> None:
+        with dropout_off(model), torch.enable_grad(), _unit_outputs(model, groups) as seen:
+            for number, part in processes.dealt(batches):
+                batch = encoded.batch(part, device)
+                loss = kind.loss(kind.logits(model, batch), batch)
+                names = list(seen)
+                scale = 1 if by_batch else len(batch["counts"])
+                grads = dict(zip(names, torch.autograd.grad(loss * scale, [seen[name] for name in names]), strict=True))
+                valid = batch["attention_mask"].bool().reshape(-1)
+                for group in groups:
+                    outputs, gradients = (_by_unit(values[group.output], group) for values in (seen, grads))
+                    collect = _mask_grad if by_batch else function
+                    found[group.key][number] = collect(outputs, gradients, valid)
+                seen.clear()
+
+    processes.in_step(own)
+    processes.add_up(list(found.values()))
+    return {key: function(parts) if by_batch else sum(parts) for key, parts in found.items()}  # type: ignore[misc]
 
 
 def _by_unit(hidden: Tensor, group: Group) -> Tensor:

@@ -1,25 +1,28 @@
 """The training loop: one cycle of updates, top to bottom, with a single fenced step.
 
 A cycle is the dense fine-tuning or the retraining after one level (M§4.7). Everything random is reseeded every epoch
-from (seed, cycle, epoch, purpose), so that a resumed run repeats the uninterrupted one bit for bit.
+from (seed, place, purpose), so that a resumed run repeats the uninterrupted one bit for bit, and all arms draw the
+same at the same update: the place is where on the iterative path the epoch stands (`engine.plan.Plan.course`).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine import processes
 from engine.data import Encoded, training_batches
 from engine.device import reseed, seed_of
-from engine.guidance import Guidance, Seen
+from engine.guidance import Guidance
 from engine.masked import Masked
-from engine.model import states
 from engine.plan import Part
 from engine.pruning import Pruning
+from engine.teacher import Seen
 
 if TYPE_CHECKING:
     import torch
@@ -100,10 +103,11 @@ def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimize
 
 def run_cycle(
     model: nn.Module, kind: TaskType, train: Encoded, settings: Settings, guidance: Guidance, pruning: Pruning, handle: Accelerator,
-    hooks: Hooks, seed: int, cycle: int, progress: Progress | None = None, keep_best: bool = False,
+    hooks: Hooks, seed: int, course: Sequence[tuple[int, int]], progress: Progress | None = None, keep_best: bool = False,
 ) -> float:  # fmt: skip
     """Train for one cycle and return the last (or, with `keep_best`, the best) source-validation score.
 
+    `course` gives the place of each of its epochs, from which their batches and their noise are drawn.
     The score before the first update is logged too: right after a mask, that is what pruning alone did (M§6.7).
     With `keep_best` the weights of the best score are put back at the end. Raises RunError on a non-finite loss and
     where memory does not suffice.
@@ -131,9 +135,9 @@ def run_cycle(
     if progress.step == 0:
         score = validate(0)
     model.train()
-    for step, epoch, rows in _steps(train, settings, seed, cycle, progress.step):
+    for step, place, rows in _steps(train, settings.batch_size, seed, course, progress.step):
         if rows is None:
-            reseed(seed, cycle, epoch, "dropout")
+            reseed(seed, *place, "dropout")
             epoch_start = step
             continue
         if step == progress.step != epoch_start and "rng" in progress.tensors:
@@ -167,22 +171,23 @@ def run_cycle(
         model.load_state_dict({name.removeprefix("best/"): value for name, value in best.items()})
         score = float(best_score)  # type: ignore[arg-type]  # there are best weights, so there is a score
     pruning.finish()
+    processes.check_same(list(model.parameters()), "weights")
     model.eval()
     return score
 
 
 def _steps(
-    train: Encoded, settings: Settings, seed: int, cycle: int, done: int
-) -> Iterator[tuple[int, int, np.ndarray | None]]:
-    """(step, epoch, rows) of every update that is not done yet; (step, epoch, None) announces an epoch."""
+    train: Encoded, batch_size: int, seed: int, course: Sequence[tuple[int, int]], done: int
+) -> Iterator[tuple[int, tuple[int, int], np.ndarray | None]]:
+    """(step, place, rows) of every update that is not done yet; (step, place, None) announces an epoch."""
     lengths, step = train.lengths(), 0
-    for epoch in range(settings.epochs):
-        batches = training_batches(lengths, settings.batch_size, (seed_of(seed, cycle, epoch, "order"),))
+    for place in course:
+        batches = training_batches(lengths, batch_size, (seed_of(seed, *place, "order"),))
         if step + len(batches) > done:
-            yield step, epoch, None
+            yield step, place, None
         for rows in batches:
             if step >= done:
-                yield step, epoch, rows
+                yield step, place, rows
             step += 1
 
 
@@ -247,18 +252,21 @@ def _gradients(
 
     sums: dict[str, Tensor] = {}
     for part in np.array_split(rows, min(accumulate, len(rows))):
-        batch = train.batch(part, handle.device)
-        with states(model, last_only=True) as collected, handle.autocast():
-            logits = kind.logits(model, batch)
-        task_loss = kind.loss(logits, batch)
-        loss, logged = guidance.loss(task_loss, Seen(kind, logits, collected[-1], batch, part))
-        share = len(part) / len(rows)
-        handle.backward(loss * share)
-        for name, value in {"loss": loss, "task_loss": task_loss, **logged}.items():
-            found = torch.as_tensor(value, device=loss.device).detach().double() * share
+        seen, share = Seen(kind, *processes.network(model, kind, train, part, handle), part), len(part) / len(rows)
+        for name, value in processes.in_step(partial(_learn, seen, guidance, handle, share)).items():
+            found = torch.as_tensor(value, device=handle.device).detach().double() * share
             sums[name] = sums[name] + found if name in sums else found
+    processes.add_up([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
     # Read back at once: a look at every single value would wait for the accelerator each time.
     return dict(zip(sums, torch.stack(list(sums.values())).tolist(), strict=True))
+
+
+def _learn(seen: Seen, guidance: Guidance, handle: Accelerator, share: float) -> dict[str, Any]:
+    """Backward through the loss of one micro-batch; what to log of it."""
+    task_loss = seen.kind.loss(seen.logits, seen.batch)
+    loss, logged = guidance.loss(task_loss, seen)
+    handle.backward(loss * share)
+    return {"loss": loss, "task_loss": task_loss, **logged}
 
 
 def learning_cost(

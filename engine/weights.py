@@ -1,4 +1,4 @@
-"""What pruning did to the weights (M§6.8): one row per matrix, with a summary over its units.
+"""What pruning did to the weights (M§6.8): one row per matrix, and one per attention head, with a summary over units.
 
 These stand in the engine and not in analysis because most levels' weights are not kept: the numbers are taken while
 the weights are in memory. Pure numpy, on `O×I` arrays (rows are output units). A quantity without a value (an
@@ -7,7 +7,7 @@ all-zero matrix has no direction) is NaN.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from engine.metrics import finite
 
 if TYPE_CHECKING:
     from engine.model import Matrix
+    from engine.structured import Group
 
 Floats = NDArray[np.float64]
 
@@ -122,3 +123,67 @@ def summary(
             }
         )
     return pd.DataFrame(rows)
+
+
+# -- attention heads ---------------------------------------------------------------------------------------------
+
+ALL = "all"
+FUSED = ("query", "key", "value")  # the order of the three parts in one fused matrix
+Sides = tuple[Floats, Floats]  # (dense, now), units × what each reads or writes
+
+
+def heads(
+    groups: Sequence[Group],
+    weights: Mapping[str, tuple[Matrix, NDArray[Any]]],
+    reference: Mapping[str, NDArray[Any]] | None,
+) -> pd.DataFrame:
+    """`heads.parquet`: one row per block, head and part (query, key, value, attention_output, and all of them).
+
+    A head's units are its rows of query, key and value and its columns of the attention output, so that every measure
+    means what it means for a matrix. `groups` say where heads lie (`unit_groups(model, kinds=("head",))`);
+    `reference` as in `summary`.
+    """
+    rows = []
+    for group in groups:
+        places = _places(group, weights, reference)
+        for head in range(group.count):
+            units = slice(head * group.width, (head + 1) * group.width)
+            sides = {part: (dense[units], now[units]) for part, (dense, now) in places.items()}
+            for part, found in (*((part, [side]) for part, side in sides.items()), (ALL, list(sides.values()))):
+                rows.append({"layer": group.layer, "head": head, "part": part, **_of_units(found)})
+    return pd.DataFrame(rows)
+
+
+def _places(
+    group: Group, weights: Mapping[str, tuple[Matrix, NDArray[Any]]], reference: Mapping[str, NDArray[Any]] | None
+) -> dict[str, Sides]:
+    """Part → the units of all heads of a block in it, before and now."""
+    found: dict[str, Sides] = {}
+    for name, axis, start in group.places():
+        matrix, now = weights[name]
+        dense = now if reference is None else reference[name]
+        if dense.shape != now.shape:
+            dense = np.zeros_like(now)  # a small student's: nothing to compare with
+        fused = len(group.rows.get(name, ())) == len(FUSED)
+        part = FUSED[group.rows[name].index(start)] if fused else matrix.kind
+        span = group.span(start)
+        found[part] = (dense[span], now[span]) if axis == 0 else (dense[:, span].T, now[:, span].T)
+    return found
+
+
+def _of_units(sides: Sequence[Sides]) -> dict[str, float]:
+    """The measures of one head's units, of one part or of several."""
+    dense, now = (np.concatenate([np.ravel(side[place]) for side in sides]) for place in (0, 1))
+    cosine = np.concatenate([unit_cosine(*side) for side in sides])
+    known = cosine[~np.isnan(cosine)]
+    return {
+        "weights": now.size,
+        "removed": int((now == 0).sum()),
+        "sparsity": sparsity(now),
+        "norm_kept": norm_kept(dense, now),
+        "hoyer": hoyer(now),
+        "kurtosis": kurtosis(now),
+        "unit_cosine_mean": float(known.mean()) if known.size else np.nan,
+        "units": len(cosine),
+        "units_left": sum(units_left(side[1]) for side in sides),
+    }

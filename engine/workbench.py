@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,10 +18,10 @@ from engine.config import CalibrationSection, ConfigError, Study, TaskSection
 from engine.config import load as load_study
 from engine.data import Encoded, TaskData, capped, encode, hash_order, load_calibration, load_task, probe
 from engine.evaluate import test_frame
-from engine.guidance import Teacher
 from engine.plan import Plan
 from engine.probing import MOST_TEST, MOST_TRAIN, ProbingTask
 from engine.stats import calibration_rows
+from engine.teacher import Teacher
 from engine.trainer import VALIDATION_CAP, Settings, updates
 
 if TYPE_CHECKING:
@@ -46,14 +45,22 @@ class Workbench:
     teachers: dict[int, Teacher] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, study: Study) -> Workbench:
-        """Load data and tokenizer; raise ConfigError with everything that is wrong with them."""
-        _refuse_several_processes()
+    def open(cls, study: Study, several: bool = False) -> Workbench:
+        """Load data and tokenizer; raise ConfigError with everything that is wrong with them.
+
+        `several`: the caller is made for several processes (`engine.processes`) and writes in one of them only.
+        """
+        if not several and devices.launched() > 1:
+            raise ConfigError(
+                [
+                    f"accelerate launch: must start one process, except for `run` without --restore; got {devices.launched()}"
+                ]
+            )
         data = load_task(study)
         path = models.model_path(study.model.name, study.base)
         tokenizer = models.load_tokenizer(path)
         if study.model.head == "keep" and data.type.classes:
-            data = data.with_labels(models.keep_order(path, data.labels))
+            data = data.for_outputs(models.keep_order(path, data.labels, data.type.open_labels))
         handle = devices.accelerator(study.study.device, study.study.precision, study.study.deterministic)
         config = models.load_config(path)
         data = replace(data, type=replace(data.type, pooling=models.pooling_of(config, data.type.pooling)))  # type: ignore[type-var]
@@ -315,10 +322,3 @@ class Workbench:
                     f"cannot reach it; got {window}"
                 ]
             )
-
-
-def _refuse_several_processes() -> None:
-    """Several processes would write one run folder; until runs are gathered across processes, one is the rule."""
-    count = os.environ.get("WORLD_SIZE", "1")
-    if count != "1":
-        raise ConfigError([f"accelerate launch: must start one process in this version; got {count}"])

@@ -1,4 +1,4 @@
-"""Compare: methods of one study or of several at the same level — scores, insides, masks, size, suites, settings."""
+"""Compare: methods of one study or of several at the same level — scores, insides, masks, maps, size, suites, settings."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import streamlit as st
 
 from analysis import theme
 from analysis.figures import compare as figures
-from pages.ui import arms, controls, loading, measured, shell, show
+from pages.ui import arms, controls, loading, measured, shell, show, twin_maps
 from pages.ui.arms import Choice
 
 VIEWS = {
     "scores": "Scores",
     "inside": "Inside the network",
     "masks": "Masks",
+    "maps": "Maps",
     "size": "Size and speed",
     "suite": "Suite",
     "settings": "Settings",
@@ -37,6 +38,8 @@ SIZES = {
 def scores(choice: Choice, facts: Sequence[loading.Facts]) -> None:
     """Per-language differences against the reference, with intervals and tests."""
     pairs = arms.stored(choice, "pairs")
+    if pairs is None:
+        return
     shown = figures.difference_dots(pairs, choice.reference, choice.arms, choice.level, choice.split, show.dark())
     show.figure(shown, "compare-scores", definitions=("mcnemar", "holm"))
     if shown.data.empty:
@@ -55,6 +58,8 @@ def scores(choice: Choice, facts: Sequence[loading.Facts]) -> None:
 def inside(choice: Choice, facts: Sequence[loading.Facts]) -> None:
     """Separability, SNR, CKA, retrieval and recovery of the methods against each other."""
     contrasts = arms.stored(choice, "contrasts")
+    if contrasts is None:
+        return
     layers = sorted(layer for layer in contrasts["layer"].unique().tolist() if layer >= 0) if len(contrasts) else []
     layer = -1
     if layers:
@@ -69,7 +74,10 @@ def inside(choice: Choice, facts: Sequence[loading.Facts]) -> None:
 
 def masks(choice: Choice, facts: Sequence[loading.Facts]) -> None:
     """How much of what was kept two arms have in common."""
-    shown = figures.overlap_heatmap(arms.stored(choice, "mask_pairs"), choice.arms, choice.level, show.dark())
+    pairs = arms.stored(choice, "mask_pairs")
+    if pairs is None:
+        return
+    shown = figures.overlap_heatmap(pairs, choice.arms, choice.level, show.dark())
     show.figure(shown, "compare-masks", definitions=("jaccard", "jaccard_chance"))
 
 
@@ -79,11 +87,14 @@ def size(choice: Choice, facts: Sequence[loading.Facts]) -> None:
     for study in choice.studies:
         sizes, spread = loading.sizes(study), loading.measure(study, "spread")
         tables.append(sizes)
+        if spread is None:
+            measured.unmeasured(study, f"spread-{study}")
         if spread is not None and len(sizes):
             left = sizes.groupby(["method", "sparsity"], as_index=False)["nonzeros"].mean()
             parts.append(spread.merge(left, on=["method", "sparsity"]))
-    frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-    show.figure(figures.size_lines(frame, choice.arms, choice.split, show.dark()), "compare-size")
+    if parts:
+        frame = pd.concat(parts, ignore_index=True)
+        show.figure(figures.size_lines(frame, choice.arms, choice.split, show.dark()), "compare-size")
     sizes = pd.concat([table for table in tables if len(table)], ignore_index=True)
     sizes = sizes[[arm in choice.arms for arm in zip(sizes["study"], sizes["method"], strict=True)]]
     known = [name for name in SIZES if name in sizes and sizes[name].notna().any()]
@@ -91,13 +102,16 @@ def size(choice: Choice, facts: Sequence[loading.Facts]) -> None:
     means["sparsity"] *= 100
     headings = {name: SIZES[name][0] for name in known}
     formats = {SIZES[name][0]: st.column_config.NumberColumn(format=SIZES[name][1]) for name in known}
-    formats["sparsity"] = st.column_config.NumberColumn(format="%g%%")
+    formats["sparsity"] = st.column_config.NumberColumn(format="%.4g%%")
     show.table(means.rename(columns=headings), "compare-sizes", column_config=formats)
 
 
 def suite(choice: Choice, facts: Sequence[loading.Facts]) -> None:
     """Method × study: the zero-shot mean at the level, and the average over the studies that have the method."""
     parts = [loading.measure(study, "spread") for study in choice.studies]
+    for study, part in zip(choice.studies, parts, strict=True):
+        if part is None:
+            measured.unmeasured(study, f"spread-{study}")
     frame = pd.concat([part for part in parts if part is not None], ignore_index=True) if any(part is not None for part in parts) else pd.DataFrame()  # fmt: skip
     rows = frame[(frame["sparsity"] == choice.level) & (frame["split"] == choice.split)] if len(frame) else frame
     rows = rows[[arm in choice.arms for arm in zip(rows["study"], rows["method"], strict=True)]] if len(rows) else rows
@@ -130,7 +144,7 @@ def settings(choice: Choice, facts: Sequence[loading.Facts]) -> None:
 
 
 DRAW: dict[str, Callable[[Choice, Sequence[loading.Facts]], None]] = {
-    "scores": scores, "inside": inside, "masks": masks, "size": size, "suite": suite, "settings": settings,
+    "scores": scores, "inside": inside, "masks": masks, "maps": twin_maps.draw, "size": size, "suite": suite, "settings": settings,
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import streamlit as st
 from analysis import theme
 from analysis.figures import correlates as together
 from analysis.figures import drops, recovery
+from analysis.figures import probing as beyond
 from analysis.figures import restoration as parts
 from engine import record
 from pages.ui import controls, finding_cards, loading, measured, measuring, shell, show
@@ -19,9 +20,11 @@ VIEWS = {
     "restoration": "Where",
     "recovery": "Recovery",
     "together": "What goes with it",
+    "probing": "Beyond the task",
     "calibration": "Confidence",
     "text": "Tokenizer",
 }
+LEAST_LANGUAGES = 4
 CONTROLS = ("dense", "dense_continued")
 
 
@@ -94,7 +97,7 @@ def unrestored(choice: Choice, seed: int) -> None:
     level = folder if folder != record.level_name(choice.level) else level
     command = ("engine", "restore", run, "--level", level, "--store", str(loading.store()))
     measuring.missing(choice.study, text, "restore", whole=command)
-    st.caption("On a terminal:")
+    st.caption('For every run of a study: [restoration] levels = "last" in its file. On a terminal:')
     st.code(f"python -m engine restore {run} --level {level} --store {loading.store()}", language="bash")
 
 
@@ -118,10 +121,10 @@ def correlated(choice: Choice, facts: loading.Facts) -> None:
     calibrated(choice)
     frame = loading.measure(choice.study, "correlates")
     if frame is None:
-        if loading.measure(choice.study, "degradation") is None:
-            measured.unmeasured(choice.study, "correlates")
-        else:
+        if len(set(facts.languages) - set(facts.sources)) < LEAST_LANGUAGES:
             st.info("A correlation over languages needs at least four zero-shot ones.")
+        else:
+            measured.unmeasured(choice.study, "correlates")
         return
     columns = st.columns([1, 1, 2])
     with columns[0]:
@@ -134,6 +137,47 @@ def correlated(choice: Choice, facts: loading.Facts) -> None:
     factors = measured.of_study(choice.study, "factors")
     shown = together.factor_scatter(factors, factor, choice.method, choice.level, split, show.dark())
     show.figure(shown, "diagnose-factor")
+
+
+KINDS = {"probe": "Probe on {task}", "masked_token_loss": "What is left of pretraining"}
+
+
+def probed(choice: Choice, facts: loading.Facts) -> None:
+    """What the encoder is still good for: features for other tasks, and its own hidden tokens."""
+    frame = loading.measure(choice.study, "probed")
+    if frame is None:
+        unprobed(choice, facts)
+        return
+    columns = st.columns([2, 2, 3])
+    with columns[0]:
+        places = frame[["kind", "task"]].drop_duplicates().itertuples(index=False)
+        titles = {f"{kind}:{task}": KINDS[kind].format(task=task) for kind, task in places}
+        kind, _, task = controls.choose("probe", "What", list(titles), format=titles.__getitem__).partition(":")
+    rows = frame[(frame["kind"] == kind) & (frame["task"] == task)]
+    with columns[1]:
+        codes = theme.ordered(rows["language"][rows["language"] != drops.MEAN].tolist(), facts.sources)
+        names = [drops.MEAN, *codes] if drops.MEAN in set(rows["language"]) else codes
+        language = controls.choose("language", "Language", names, format=drops.named)
+    with columns[2]:
+        methods = controls.methods(measured.methods_of(facts))
+    shown = beyond.probing_lines(rows[rows["method"].isin(methods)], task, kind, language, choice.level, show.dark())
+    show.figure(shown, "diagnose-probing", definitions=(kind, "probing_lost"))
+    shown = beyond.probing_heatmap(rows, task, kind, choice.method, show.dark())
+    show.figure(shown, "diagnose-probing-languages", definitions=("probing_lost",))
+
+
+def unprobed(choice: Choice, facts: loading.Facts) -> None:
+    """In the place of probes: what would provide them."""
+    config = loading.config(choice.study, f"{choice.method}-s{facts.seeds[0]}")
+    if config.get("probing", {}).get("tasks"):
+        measured.unmeasured(choice.study, "probed")
+        return
+    show.empty(
+        'This study probes nothing. With [probing] tasks = ["bundled-pair"] (or any other task with one label per example) '
+        "in its file, every level is probed on that task, and hidden tokens say what was forgotten of pretraining.",
+        "new-study",
+        "Write such a study",
+    )
 
 
 def calibrated(choice: Choice) -> None:
@@ -184,7 +228,7 @@ def text(choice: Choice, facts: loading.Facts) -> None:
 
 
 DRAW: dict[str, Callable[[Choice, loading.Facts], None]] = {
-    "findings": findings, "restoration": restoration, "recovery": recovered, "together": correlated, "calibration": calibration, "text": text,
+    "findings": findings, "restoration": restoration, "recovery": recovered, "together": correlated, "probing": probed, "calibration": calibration, "text": text,
 }  # fmt: skip
 
 

@@ -160,6 +160,6 @@ def sparsity() -> None:
 with shell.page("home"):
     intro()
     studies()
-    claims.board()
     first_steps()
+    claims.board()
     sparsity()

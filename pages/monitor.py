@@ -6,12 +6,12 @@ import pandas as pd
 import streamlit as st
 
 from engine import queue
-from pages.ui import controls, curves, jobs, link, live, loading, navigation, shell, show
+from pages.ui import controls, curves, jobs, link, live, loading, navigation, notify, shell, show
 
 FAST, SLOW = 2, 5  # seconds between looks: while something runs, and while nothing does
 WAITING = 6  # waiting runs of a study that are listed
 LISTED = 12  # finished runs shown without opening the table
-_STATES = "monitor.states"
+_SEEN = "monitor.seen"
 MEANING = {
     "lost": "The run stopped without saying why: its process is gone. Resume goes on from its checkpoint.",
     "failed": "The run stopped with an error. Put the cause right, then resume: it goes on from its checkpoint.",
@@ -95,15 +95,10 @@ def others(runs: list[live.Live]) -> None:
 
 def announce(runs: list[live.Live]) -> None:
     """A toast for every run that has ended since the last look; a full rerun when a new run has come."""
-    before: dict[str, str] | None = st.session_state.get(_STATES)
-    now = {run.name: run.state for run in runs}
-    st.session_state[_STATES] = now
-    if before is None:
-        return
-    for name, state in now.items():
-        if before.get(name) in ("running", "starting") and state in ("done", "failed", "cancelled", "lost"):
-            st.toast(f"{show.escape(name)} is {state}", icon="✅" if state == "done" else "⚠️", duration="long")
-    if set(now) != set(before):
+    notify.announce({run.name: run.state for run in runs})
+    before, now = st.session_state.get(_SEEN), {run.name for run in runs}
+    st.session_state[_SEEN] = now
+    if before is not None and now != before:
         st.rerun()
 
 

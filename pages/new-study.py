@@ -32,11 +32,15 @@ ADVANCED = {
               "checkpoint_minutes", "freeze_embeddings"],
     "calibration": ["languages", "examples", "equalise"],
     "probe": ["examples", "languages"],
+    "probing": ["tasks"],
+    "restoration": ["levels", "items", "seeds"],
 }  # fmt: skip
 TITLES = {
     "train": "Dense fine-tuning, and retraining after every level",
     "calibration": "Examples that data-driven criteria look at",
     "probe": "Test examples whose activations are kept",
+    "probing": "Other tasks that frozen features are probed on, and what is forgotten of pretraining",
+    "restoration": "Levels that are taken apart after a run, to see where the damage sits",
 }
 
 
@@ -79,7 +83,7 @@ def edit_form(raw: dict[str, Any], key: str) -> dict[str, Any]:
     st.subheader("3 · Methods", anchor=False)
     rows = methods_form.edit(methods, key)
     st.subheader("4 · Training and measuring", anchor=False)
-    with st.expander("Settings of training, calibration and probe"):
+    with st.expander("Settings of training, calibration and what is measured"):
         advanced = {section: _advanced(section, found.get(section, {}), key) for section in ADVANCED}
         st.markdown("**Where it runs**")
         study = form.fields("study", study, key, ["device", "precision", "deterministic"], 3)

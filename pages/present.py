@@ -95,11 +95,13 @@ def report(study: str) -> None:
         "One HTML file with every figure, the tables, methods with their sources, seeds, versions, licences, caveats and the command "
         "that reproduces it. It opens offline and prints."
     )
-    path, job = loading.store() / study / "report.html", jobs.Job(loading.store() / ".jobs" / f"report-{study}")
+    job = jobs.Job(loading.store() / ".jobs" / f"report-{study}")
     with st.container(horizontal=True, vertical_alignment="center"):
         without = st.toggle(
             "Without corpus sentences", key="report-no-text", help="For data that must not leave the house."
         )
+        # Two files, so that nobody who asks for the one without sentences downloads the other.
+        path = loading.store() / study / ("report-without-text.html" if without else "report.html")
         if shell.action("Write the report", "report", disabled=job.running()):
             options = ["--no-text"] if without else []
             job.start(
@@ -107,7 +109,7 @@ def report(study: str) -> None:
             )
             st.rerun()
         if path.exists() and not job.running():
-            st.download_button("Download the report", path.read_bytes, f"{study}.html", "text/html", on_click="ignore", type="primary")  # fmt: skip
+            st.download_button("Download the report", path.read_bytes, f"{study}{'-without-text' if without else ''}.html", "text/html", on_click="ignore", type="primary")  # fmt: skip
             st.caption(f"{show.size(path.stat().st_size)}, written {show.ago(path.stat().st_mtime)}")
     st.fragment(wait, run_every=1 if job.running() else None)(study)
 

@@ -13,6 +13,7 @@ from engine.record import RecordError
 from pages.ui import controls, jobs, keeping, live, loading, measuring, navigation, shell, show
 
 MOST_PICKED = 20
+CONTROLS = ("dense", "dense_continued")
 SAID = "runs.said"
 
 
@@ -30,10 +31,16 @@ def table(runs: list[live.Live], archived: bool, tag: str) -> pd.DataFrame:
             {
                 "run": run.name, "title": str(own.get("title") or ""), "state": run.state + (", archived" if hidden else ""),
                 "tags": found, "disk": keeping.disk(study, name), "changed": pd.Timestamp(run.changed, unit="s") if run.changed else None,
-                "note": str(own.get("note") or ""), "open": f"degradation?study={study}", "watch": f"monitor?study={study}&run={run.name}",
+                "note": str(own.get("note") or ""), "open": _results(study, name), "watch": f"monitor?study={study}&run={run.name}",
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _results(study: str, run: str) -> str:
+    """The address of a run's results: its own method where it prunes."""
+    method = run.rpartition("-s")[0]
+    return f"degradation?study={study}" + ("" if method in CONTROLS else f"&method={method}")
 
 
 def tags_of(runs: list[live.Live]) -> list[str]:
@@ -167,8 +174,10 @@ def exported(target: Path, job: jobs.Job) -> None:
     if job.running():
         st.caption("Writing the model …")
     elif target.exists():
-        st.caption("The model is on this server:")
+        st.caption("The model is on this server, and can be taken from here:")
         st.code(str(target), language=None)
+        if keeping.size(target) <= keeping.MOST_DOWNLOAD:
+            st.download_button("Download the model as a zip file", lambda: keeping.pack_folder(target), f"{target.name}.zip", "application/zip", on_click="ignore")  # fmt: skip
     elif job.facts() and job.errors():
         show.problems(job.errors(), "Not exported:")
 

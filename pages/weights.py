@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pandas as pd
 import streamlit as st
 
+from analysis.figures import heads as of_heads
 from analysis.figures import weights as figures
 from pages.ui import controls, loading, measured, measuring, shell, show
 
@@ -14,6 +17,7 @@ MEASURES = {
     "units_left": "units_left",
 }  # fmt: skip
 ALL = "all"
+ACROSS = {"methods": "methods at this level", "levels": "levels of this method"}
 SIZES = {
     "sparsity_prunable": ("of the prunable weights", "percent"),
     "sparsity_encoder": ("of the encoder", "percent"),
@@ -24,8 +28,23 @@ SIZES = {
 }
 
 
-def choose(facts: loading.Facts, frame: pd.DataFrame) -> tuple[str, float, str, str]:
-    """Method, level, measure and seed ("all" for the mean)."""
+@dataclass(frozen=True)
+class Choice:
+    """What the controls at the top ask for; seed is "all" for the mean."""
+
+    study: str
+    method: str
+    level: float
+    measure: str
+    seed: str
+
+    def of(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The rows of the seed asked for."""
+        return frame if self.seed == ALL or frame.empty else frame[frame["seed"] == int(self.seed)]
+
+
+def choose(study: str, facts: loading.Facts, frame: pd.DataFrame) -> Choice:
+    """The controls at the top."""
     columns = st.columns(4)
     with columns[0]:
         method = controls.method(measured.methods_of(facts))
@@ -39,7 +58,7 @@ def choose(facts: loading.Facts, frame: pd.DataFrame) -> tuple[str, float, str, 
         seed = controls.choose(
             "seeds", "Seeds", names, format=lambda name: "mean of all seeds" if name == ALL else f"seed {name}"
         )
-    return method, level, measure, seed
+    return Choice(study, method, level, measure, seed)
 
 
 def size(study: str, method: str) -> None:
@@ -59,34 +78,68 @@ def size(study: str, method: str) -> None:
     show.table(table, "weights-size", column_config=formats)
 
 
-def training(study: str, rows: pd.DataFrame, level: float, measure: str) -> None:
-    """The measure along training: does an objective favour sparse weights by itself?"""
-    show.figure(figures.weights_lines(rows, measure, show.dark()), "weights-training", definitions=(MEASURES[measure],))
-
-
-def distribution(study: str, rows: pd.DataFrame, level: float, measure: str) -> None:
-    """How large the survivors are."""
-    frame = loading.level_rows(study, "distribution")
-    if frame is None:
-        measuring.missing(
-            study, f"{measured.UNMEASURED} Levels that kept no weights have no distribution.", "distribution"
+def heads(choice: Choice, rows: pd.DataFrame) -> None:
+    """The measure block by block and head by head."""
+    frame = choice.of(loading.heads(choice.study))
+    found = frame[(frame["method"] == choice.method) & (frame["sparsity"] == choice.level)] if len(frame) else frame
+    if found.empty:
+        show.empty(
+            f"{choice.method} at {controls.percent(choice.level)} has no measures of its attention heads: its runs are of "
+            "an older version, which measured whole matrices only, or of an architecture whose heads are not known. "
+            "Running the study again under another name writes them.",
+            "methods",
+            "Architectures whose heads are known",
+            kind="architectures",
         )
         return
     with st.columns([1, 3])[0]:
+        parts = [name for name in of_heads.PARTS if name in set(found["part"])]
+        part = controls.choose("part", "Part of the head", parts, "all", of_heads.PARTS.__getitem__)
+    shown = of_heads.heads_heatmap(frame, choice.method, choice.level, choice.measure, part, show.dark())
+    show.figure(shown, "weights-heads", definitions=(MEASURES[choice.measure],))
+
+
+def training(choice: Choice, rows: pd.DataFrame) -> None:
+    """The measure along training: does an objective favour sparse weights by itself?"""
+    shown = figures.weights_lines(rows, choice.measure, show.dark())
+    show.figure(shown, "weights-training", definitions=(MEASURES[choice.measure],))
+
+
+def distribution(choice: Choice, rows: pd.DataFrame) -> None:
+    """How large the survivors are."""
+    frame = loading.level_rows(choice.study, "distribution")
+    if frame is None:
+        measuring.missing(
+            choice.study, f"{measured.UNMEASURED} Levels that kept no weights have no distribution.", "distribution"
+        )
+        return
+    columns = st.columns([1, 1, 2])
+    with columns[0]:
         kinds = frame["kind"].unique().tolist()
         kind = controls.choose("kind", "Matrices", kinds, format=lambda name: str(name).replace("_", " "))
-    show.figure(figures.distribution_lines(frame, kind, level, show.dark()), "weights-distribution")
+    with columns[1]:
+        across = controls.choose("across", "Compare", list(ACROSS), "methods", ACROSS.__getitem__)
+    if across == "levels":
+        shown = figures.distribution_path(choice.of(frame), kind, choice.method, show.dark())
+    else:
+        shown = figures.distribution_lines(choice.of(frame), kind, choice.level, show.dark())
+    show.figure(shown, "weights-distribution")
 
 
-def overlap(study: str, rows: pd.DataFrame, level: float, measure: str) -> None:
+def overlap(choice: Choice, rows: pd.DataFrame) -> None:
     """How alike the masks of two runs are, beside chance."""
-    frame = measured.of_study(study, "overlap")
-    shown = figures.overlap_heatmap(frame, level, show.dark())
+    frame = measured.of_study(choice.study, "overlap")
+    shown = figures.overlap_heatmap(frame, choice.level, show.dark())
     show.figure(shown, "weights-overlap", definitions=("jaccard", "jaccard_chance"))
 
 
-VIEWS = {"training": "Along training", "distribution": "Sizes of survivors", "overlap": "Overlap of masks"}
-DRAW = {"training": training, "distribution": distribution, "overlap": overlap}
+VIEWS = {
+    "training": "Along training",
+    "heads": "Head by head",
+    "distribution": "Sizes of survivors",
+    "overlap": "Overlap of masks",
+}
+DRAW = {"training": training, "heads": heads, "distribution": distribution, "overlap": overlap}
 
 
 with shell.page("weights"):
@@ -103,18 +156,19 @@ with shell.page("weights"):
             run="",
         )
         shell.stop()
-    method, level, measure, seed = choose(facts, frame)
-    rows = frame if seed == ALL else frame[frame["seed"] == int(seed)]
+    choice = choose(study, facts, frame)
+    method, level, measure = choice.method, choice.level, choice.measure
+    rows = choice.of(frame)
     measured.sparsity_note(study, method, level)
     st.subheader("Block by block", anchor=False)
     shown = figures.weights_heatmap(rows, method, level, measure, show.dark())
     show.figure(shown, "weights-blocks", definitions=(MEASURES[measure],))
     st.subheader("Method by method", anchor=False)
     show.figure(figures.weights_bars(rows, level, measure, show.dark()), "weights-methods")
-    st.subheader("Training, sizes and masks", anchor=False)
+    st.subheader("Training, heads, sizes and masks", anchor=False)
     view = controls.choose(
         "view", "Show", list(VIEWS), "training", VIEWS.__getitem__, kind="segments", hidden_label=True
     )
-    DRAW[view](study, rows, level, measure)
+    DRAW[view](choice, rows)
     with st.expander("What this sparsity is a fraction of, and what it saves"):
         size(study, method)

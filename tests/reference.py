@@ -10,6 +10,7 @@ import collections
 import itertools
 import math
 import re
+import statistics
 import string
 import sys
 import unicodedata
@@ -858,6 +859,157 @@ def best_span(start: np.ndarray, end: np.ndarray, inside: np.ndarray, longest: i
         if inside[i] and inside[j]
     ]
     return max(found, key=lambda one: one[0])
+
+
+def kurtosis(weight):
+    values = [float(v) for v in double(weight).ravel()]
+    mean = sum(values) / len(values)
+    second, fourth = (sum((v - mean) ** power for v in values) / len(values) for power in (2, 4))
+    return fourth / second**2 - 3
+
+
+def norm_kept(reference, weight):
+    now, before = (math.sqrt(sum(v * v for v in double(side).ravel())) for side in (weight, reference))
+    return now / before
+
+
+def head(dense, now, part, number, width):
+    """Measures of one attention head from a block's own matrices O×I: its rows of query, key and value, its columns of the output."""
+    chosen = ("query", "key", "value", "attention_output") if part == "all" else (part,)
+    units: list[tuple[list[float], list[float]]] = []
+    for name in chosen:
+        for place in range(number * width, (number + 1) * width):
+            before, after = (
+                [row[place] for row in side[name]] if name == "attention_output" else list(side[name][place])
+                for side in (double_all(dense), double_all(now))
+            )
+            units.append((before, after))
+    flat = [v for _, after in units for v in after]
+    cosines = [unit_cosine([before], [after])[0] for before, after in units]
+    known = [value for value in cosines if not math.isnan(value)]
+    return {
+        "weights": len(flat),
+        "removed": sum(v == 0 for v in flat),
+        "sparsity": sum(v == 0 for v in flat) / len(flat),
+        "norm_kept": norm_kept([v for before, _ in units for v in before], flat),
+        "hoyer": hoyer(flat) if any(flat) else math.nan,
+        "kurtosis": kurtosis(flat) if any(flat) else math.nan,
+        "unit_cosine_mean": sum(known) / len(known),
+        "units": len(units),
+        "units_left": sum(any(v != 0 for v in after) for _, after in units),
+    }
+
+
+def double_all(matrices):
+    return {name: double(value) for name, value in matrices.items()}
+
+
+def probing_lost(dense, state, weights, better=1.0):
+    """Loss against dense over seeds and items: a ratio of sums."""
+    seeds = len(dense)
+    before, after = (sum(double(side).ravel()) for side in (dense, state))
+    return better * (before - after) / (seeds * sum(double(weights)))
+
+
+def ratio_interval(dense, state, weights, resamples=4000, better=1.0):
+    """95% interval of the same by drawing seeds and items with replacement and taking the ratio anew."""
+    rng = np.random.default_rng(1)
+    difference, weights = better * (double(dense) - double(state)), double(weights)
+    values = []
+    for _ in range(resamples):
+        seeds, items = (rng.integers(size, size=size) for size in difference.shape)
+        values.append(difference[np.ix_(seeds, items)].sum() / (len(seeds) * weights[items].sum()))
+    return np.quantile(values, [0.025, 0.975])
+
+
+# --- the formulas of M§6 that had no slow version yet
+
+
+def drops(dense, pruned, chance):
+    """(drop, relative drop, retention, normalised retention) of one score."""
+    return dense - pruned, (dense - pruned) / dense, pruned / dense, (pruned - chance) / (dense - chance)
+
+
+def mcnemar(a, b):
+    """Twice the smaller binomial tail of the discordant items at one half."""
+    wins = sum(bool(x) and not y for x, y in zip(a, b, strict=True))
+    losses = sum(bool(y) and not x for x, y in zip(a, b, strict=True))
+    tail = sum(math.comb(wins + losses, k) for k in range(min(wins, losses) + 1))
+    return min(1.0, 2 * tail / 2 ** (wins + losses))
+
+
+def kendall_tau(a, b):
+    pairs = [(a[i] - a[j], b[i] - b[j]) for i in range(len(a)) for j in range(i)]
+    concordant = sum(np.sign(x) * np.sign(y) for x, y in pairs)
+    untied = [sum(pair[side] != 0 for pair in pairs) for side in (0, 1)]
+    return float(concordant / math.sqrt(untied[0] * untied[1]))
+
+
+def every_shuffle(drops):
+    """Variance over languages of the mean drop under every assignment of each item's drops to the languages."""
+    items = list(zip(*drops, strict=True))
+    values = []
+    for assignment in itertools.product(*(list(itertools.permutations(item)) for item in items)):
+        values.append(statistics.variance([statistics.mean(column) for column in zip(*assignment, strict=True)]))
+    return values
+
+
+def nearest_neighbours(x, k):
+    x = double(x)
+    distances = [[math.dist(a, b) for b in x] for a in x]
+    return [sorted((j for j in range(len(x)) if j != i), key=lambda j: row[j])[:k] for i, row in enumerate(distances)]
+
+
+def knn_preservation(x, y, k):
+    pairs = zip(nearest_neighbours(x, k), nearest_neighbours(y, k), strict=True)
+    return statistics.mean(len(set(a) & set(b)) / k for a, b in pairs)
+
+
+def trustworthiness(x, y, k):
+    n, total = len(x), 0
+    for order, near in zip(nearest_neighbours(x, n - 1), nearest_neighbours(y, k), strict=True):
+        total += sum(max(0, order.index(j) + 1 - k) for j in near)
+    return 1 - 2 * total / (n * k * (2 * n - 3 * k - 1))
+
+
+def leave_one_out_centroid(x, labels):
+    right = 0
+    for i, row in enumerate(double(x)):
+        means = {}
+        for label in set(labels):
+            others = [double(x)[j] for j in range(len(x)) if labels[j] == label and j != i]
+            means[label] = np.mean(others, axis=0)
+        right += min(means, key=lambda label: math.dist(row, means[label])) == labels[i]
+    return right / len(x)
+
+
+def updates_to_recover(updates, scores, share=0.99):
+    """The first of a million points along the straight lines between scores that reaches the share of the best."""
+    fine = np.linspace(0, updates[-1], 1_000_001)
+    return float(fine[np.argmax(np.interp(fine, updates, scores) >= share * max(scores) - 1e-12)])
+
+
+def jaccard_chance(kept_a, kept_b, sizes):
+    both = sum(a * b / n for a, b, n in zip(kept_a, kept_b, sizes, strict=True))
+    return both / (sum(kept_a) + sum(kept_b) - both)
+
+
+def restoration(dense, pruned, restored, alone):
+    """(what one part gives back, what it costs alone, total) as means over items."""
+    count = len(dense)
+    back = sum(r - p for r, p in zip(restored, pruned, strict=True)) / count
+    cost = sum(d - a for d, a in zip(dense, alone, strict=True)) / count
+    return back, cost, sum(d - p for d, p in zip(dense, pruned, strict=True)) / count
+
+
+def overconfidence(probabilities, labels):
+    rows = [list(row) for row in double(probabilities)]
+    return statistics.mean(max(row) - (row.index(max(row)) == y) for row, y in zip(rows, labels, strict=True))
+
+
+def fertility(texts):
+    """Tokens per unit of (tokens, units) pairs."""
+    return sum(tokens for tokens, _ in texts) / sum(units for _, units in texts)
 
 
 # -- scores of a whole set (M§5, M§6.1): the field's own scorers on items written out one by one ---------------------

@@ -20,8 +20,10 @@ import numpy as np
 import pandas as pd
 
 from engine import record
+from engine.probing import means
 from engine.record import Level, Run
-from engine.weights import summary
+from engine.structured import Group
+from engine.weights import heads, summary
 
 LANGUAGES = ("en", "de", "fr", "es", "ru", "tr", "ar", "hi", "sw", "zh", "vi", "el", "th", "ur", "bg")
 # Harm at full sparsity: the smaller, the better the method.
@@ -50,6 +52,8 @@ class Shape:
     weights: bool = True
     parallel: bool = True
     kept: bool = False  # weights of every level
+    heads: int = 4  # attention heads per block; 0 as in runs of older versions
+    probed: bool = False  # items of a probe on another task and of hidden tokens
     restored: bool = False  # items of a restoration beside the highest level of every method's first seed
     shuffle: bool = False  # write the rows of every level in another order
     extra: dict[str, Any] = field(default_factory=dict)
@@ -126,6 +130,17 @@ class World:
                 weight = _rng("weight", seed, layer, kind).standard_t(5, size).astype(np.float32) * 0.02
                 found[f"encoder.layer.{layer}.{kind}"] = (_Matrix(layer, kind), weight)
         return found
+
+    def heads(self) -> list[Group]:
+        """Where the heads of every block lie in its matrices."""
+        width, names = (
+            self.shape.width // self.shape.heads,
+            [f"encoder.layer.{layer}" for layer in range(self.shape.layers)],
+        )
+        return [
+            Group(layer, "head", self.shape.heads, width, {f"{name}.{kind}": (0,) for kind in ("query", "key", "value")}, {f"{name}.attention_output": (0,)})
+            for layer, name in enumerate(names)
+        ]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -234,6 +249,12 @@ def _level(world: World, level: Level, method: str, seed: int, cycle: int, spars
         frame, arrays = _probe(world, seed, min(0.95, change), f"{method}/{cycle}", order)
         level.write_frame("probe", frame)
         level.write_arrays("activations", arrays)
+    if shape.probed:
+        items = _probed(world, seed, lost)
+        level.write_frame("probing_items", items)
+        level.write_frame("probing", means(items))
+        if method == "dense":
+            level.write_frame("probing_pretrained", _probed(world, seed, -0.3))
     removed, total = _write_weights(world, level, method, seed, sparsity)
     record.write_json(level.path / "size.json", _size(level, removed, total, sparsity, _updates(cycle)))
     if shape.restored and sparsity == max(shape.levels) and seed == 0:
@@ -301,6 +322,38 @@ def _probe(
     return pd.concat(frames, ignore_index=True), arrays
 
 
+def _probed(world: World, seed: int, lost: float) -> pd.DataFrame:
+    """A probe that answers less the more was lost, and hidden tokens that cost more; both harm later languages more."""
+    frames = []
+    for place, code in enumerate(world.shape.codes):
+        ids = [f"other-{number:03d}" for number in range(world.shape.probe)]
+        draw, noise = (_rng("probed", code, *more).random(len(ids)) for more in ((), (seed, round(lost, 3))))
+        right = (draw + 0.1 * noise < 0.75 - 0.08 * lost * (1 + place)).astype(float)
+        hidden = _rng("hidden", code).integers(1, 5, len(ids)).astype(float)
+        labels = [f"label-{number % 3}" for number in range(len(ids))]
+        for task, kind, value, weight, label in (
+            ("other-task", "probe", right, 1.0, labels),
+            (
+                "pretraining",
+                "masked_token_loss",
+                hidden * (3 + 0.2 * lost * (1 + place) + draw + 0.2 * noise),
+                hidden,
+                "",
+            ),
+        ):
+            facts = {
+                "task": task,
+                "kind": kind,
+                "language": code,
+                "id": ids,
+                "label": label,
+                "value": value,
+                "weight": weight,
+            }
+            frames.append(pd.DataFrame(facts))
+    return pd.concat(frames, ignore_index=True)
+
+
 def _write_weights(world: World, level: Level, method: str, seed: int, sparsity: float) -> tuple[int, int]:
     """Masks and `weights.parquet` of a level; returns (weights removed, weights in all)."""
     dense = world.matrices(seed)
@@ -316,9 +369,10 @@ def _write_weights(world: World, level: Level, method: str, seed: int, sparsity:
     bound = np.partition(pooled, count)[count] if count else -np.inf
     masks = {name: score >= bound for name, score in scores.items()}
     pruned = {name: (matrix, weight * masks[name]) for name, (matrix, weight) in dense.items()}
-    level.write_frame(
-        "weights", summary(pruned, None if method == "dense" else {name: weight for name, (_, weight) in dense.items()})
-    )
+    reference = None if method == "dense" else {name: weight for name, (_, weight) in dense.items()}
+    level.write_frame("weights", summary(pruned, reference))
+    if world.shape.heads:
+        level.write_frame("heads", heads(world.heads(), pruned, reference))
     if sparsity:
         level.write_masks(masks)
     if world.shape.kept:

@@ -126,6 +126,47 @@ def test_levels_are_exact_and_cost_the_same_in_every_arm(finished: dict[str, Run
             ), name
 
 
+def test_all_arms_draw_the_same_batches_and_noise_at_the_same_update(
+    tiny_study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Common random numbers: an independent training sees at update u what the iterative arms see there (M§4.7)."""
+    import torch
+
+    from engine import trainer
+
+    path = tiny_study(
+        "\n".join(
+            f'[[method]]\nrecipe = "magnitude"\nname = "{way}-{start}"\nlevels = [0.5, 0.8]\npath = "{way}"\nstart = "{start}"'
+            for way in ("iterative", "independent")
+            for start in ("dense", "pretrained")
+        )
+    )
+    path.write_text(path.read_text().replace("epochs = 6", "epochs = 3\nretrain_epochs = 2"))
+    study = config.load(path)
+    bench = Workbench.open(study)
+    drawn: list[tuple[tuple[int, ...], int]] = []
+    step = trainer._step
+
+    def recording(*arguments):  # type: ignore[no-untyped-def]
+        drawn.append((tuple(arguments[3]), torch.initial_seed()))
+        return step(*arguments)
+
+    monkeypatch.setattr(trainer, "_step", recording)
+    seen = {}
+    for job in runner.jobs(study, tmp_path / "store"):
+        drawn.clear()
+        assert runner.execute(job, bench) == "done"
+        seen[job.run.method] = list(drawn)
+    whole = seen["dense"] + seen["dense_continued"]
+    per_level = len(seen["dense_continued"]) // 2
+    assert len(whole) == len(seen["dense"]) + 2 * per_level and len({rows for rows, _ in whole}) > per_level
+    assert seen["iterative-dense"] == seen["dense_continued"]
+    assert seen["iterative-pretrained"] == whole
+    # Independent: one training per level, each from its start.
+    assert seen["independent-dense"] == whole[-2 * per_level : -per_level] + whole[-2 * per_level :]
+    assert seen["independent-pretrained"] == whole[:-per_level] + whole
+
+
 def test_removed_weights_are_zero_in_what_is_kept(finished: dict[str, Run]) -> None:
     for name, run in finished.items():
         for level in run.levels():
@@ -151,10 +192,35 @@ def test_a_ramp_on_an_iterative_path_starts_from_the_level_before(finished: dict
     assert all((~low[name] <= ~high[name]).all() for name in low)
 
 
-def test_scores_gathered_in_training_may_bring_weights_back(finished: dict[str, Run]) -> None:
-    for name in ("movement", "platon", "pins"):
-        low, high = (level.masks() for level in finished[f"{name}-s0"].levels())
-        assert any((high[matrix] & ~low[matrix]).any() for matrix in low), name
+def test_scores_gathered_in_training_may_bring_weights_back(
+    tiny_study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from engine.masked import Masked
+
+    returned: dict[str, int] = {}
+    set_ = Masked.set
+
+    def counting(self, masks, zero=True):  # type: ignore[no-untyped-def]
+        before = self.masks_OI() or masks
+        returned[now] += sum(int((masks[name] & ~before[name]).sum()) for name in masks)
+        set_(self, masks, zero)
+
+    monkeypatch.setattr(Masked, "set", counting)
+    text = '[[method]]\nrecipe = "{}"\nlevels = [0.8]\n'
+    path = tiny_study(
+        "".join(text.format(name) + window for name, window in (
+            ("movement", ""), ("platon", "criterion = { window = 2 }\n"), ("pins", "criterion = { window = 2 }\n"),
+        )) + text.format("magnitude") + 'path = "independent"\n'
+    )  # fmt: skip
+    path.write_text(path.read_text().replace("epochs = 6", "epochs = 3\nretrain_epochs = 4"))
+    study = config.load(path)
+    bench = Workbench.open(study)
+    for job in runner.jobs(study, tmp_path / "store"):
+        now = job.run.method
+        returned[now] = 0
+        runner.execute(job, bench)
+    assert min(returned[name] for name in ("movement", "platon", "pins")) > 0
+    assert returned["magnitude"] == 0
 
 
 def test_strength_decides_the_sparsity_of_learned_gates(finished: dict[str, Run]) -> None:
@@ -361,14 +427,6 @@ def test_a_student_has_a_masked_token_loss_under_the_checkpoints_head_cut_to_its
     assert [row[2] for row in probing._masked_token_loss(bench, structured.shrink(dense, 0.5))] == ["en", "de"]
 
 
-def test_a_self_regularised_arm_without_updates_has_no_teacher(tiny_study, tmp_path: Path) -> None:
-    text = tiny_study(
-        '[[method]]\nrecipe = "magnitude"\nlevels = [0.6]\npath = "independent"\nobjective = { name = "self_regularised" }'
-    )
-    text.write_text(text.read_text().replace("epochs = 6", "epochs = 1\nretrain_epochs = 0"))
-    assert run_all(text, tmp_path / "store")["magnitude-s0"].state() == "done"
-
-
 def test_held_out_examples_never_train_and_candidates_are_as_sparse_as_the_cycle(tiny_study) -> None:
     from engine.guidance import SelfRegularised
     from engine.plan import Part
@@ -378,7 +436,7 @@ def test_held_out_examples_never_train_and_candidates_are_as_sparse_as_the_cycle
     part = Part("self_regularised", {})
     order = np.arange(len(bench.train))[::-1]
     one = SelfRegularised(
-        part, None, bench.train, bench.data.type, bench.handle, order, lambda rows: 0.0, iterative=True
+        part, None, bench.train, bench.data.type, bench.handle, order, 16, lambda rows: 0.0, iterative=True
     )
     assert len(one.held) > 1
     assert not np.isin(np.concatenate([one.training_rows(np.array([row])) for row in order]), one.held).any()
@@ -390,12 +448,65 @@ def test_held_out_examples_never_train_and_candidates_are_as_sparse_as_the_cycle
         assert max(one.refreshes) == 70 and len(one.refreshes) == 10 and 0 not in one.refreshes, level
 
 
+@pytest.mark.parametrize("iterative", [False, True])
+def test_a_teacher_that_is_soon_replaced_computes_only_what_is_asked_of_it(
+    iterative: bool, tiny_study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from contextlib import nullcontext
+
+    import torch
+
+    from engine import guidance, teacher
+    from engine.model import states
+    from engine.objectives import OBJECTIVES
+    from engine.plan import Part
+    from engine.schedule import cubic
+
+    bench = Workbench.open(config.load(tiny_study()))
+    part = Part("self_regularised", OBJECTIVES["self_regularised"].defaults())
+    model, kind, train = bench.pretrained(0), bench.data.type, bench.train
+    shared = (part, model, train, kind, bench.handle, np.arange(len(train)), 16)
+    one = guidance.SelfRegularised(*shared, score=lambda rows: 0.0, iterative=iterative)
+    computed: list[int] = []
+    seer = teacher._seer
+
+    def counting(*arguments):  # type: ignore[no-untyped-def]
+        see = seer(*arguments)
+        return lambda items: computed.append(len(items)) or see(items)
+
+    monkeypatch.setattr(teacher, "_seer", counting)
+    updates = 2 * -(-len(train) // 16)
+    asked, made, generator = 0, [], np.random.default_rng(0)
+    for _ in range(2):
+        one.cycle_begins(updates, 0.5, lambda done: cubic(done, updates, 0.0, 0.5, 0.1, 0.3))
+        for done in range(1, updates + 1):
+            items = generator.permutation(len(train))[:16]
+            with torch.no_grad(), states(model, last_only=True) as collected:
+                logits = kind.logits(model, batch := train.batch(items, bench.handle.device))
+            seen = teacher.Seen(kind, logits, collected[-1], batch, items)
+            _, logged = one.loss(logits.sum(), seen)
+            if logged:
+                asked += len(items)
+                made += [] if made and one.teacher is made[-1] else [one.teacher]
+                # The network stands still here, so that its teacher says the same of these items, kept or computed anew.
+                assert torch.allclose(one.teacher.logits(seen).softmax(-1), logits.softmax(-1), atol=1e-5)
+            one.step_done(done, nullcontext)
+        one.cycle_done()
+    if (
+        iterative
+    ):  # made once, for the second cycle; the one after that is never asked. One more example shows the size.
+        assert len(made) == 1 and sum(computed) == len(train) + 1
+    else:
+        assert len(made) == 2 * len(one.refreshes) > 8
+        assert sum(computed) == asked < 2 * updates * 16 < len(made) * len(train)
+
+
 def test_snapshots_are_bounded_in_order_and_not_taken_when_nothing_follows(tiny_study) -> None:
     from contextlib import nullcontext
 
     import torch
 
-    from engine import guidance
+    from engine import guidance, teacher
     from engine.objectives import OBJECTIVES
     from engine.plan import Part
 
@@ -410,7 +521,7 @@ def test_snapshots_are_bounded_in_order_and_not_taken_when_nothing_follows(tiny_
     for done in range(1, 5):
         one.step_done(done, nullcontext)
         torch.nn.init.normal_(next(model.base_model.encoder.parameters()))
-        last.append(guidance.item_bank(*shared[1:]))
+        last.append(teacher.item_bank(*shared[1:]))
         one.epoch_done(nullcontext)
     assert one.snapshots is not None
     assert torch.equal(one.snapshots, torch.stack(last[1:3], 1))

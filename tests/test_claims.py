@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis import claims, tables
+from analysis import claims, inference, tables
 from engine import config, record
 from engine.demo import claims as command
 from engine.plan import plans
@@ -39,11 +39,39 @@ def test_the_verdict_is_what_the_interval_says(low: float, high: float, said: st
 
 def test_students_interval_is_scipys() -> None:
     values = np.array([0.3, 0.1, 0.25])
-    mean, low, high = claims.student(values)
+    mean, low, high, degrees = claims.student(values)
+    assert degrees == 2
     test = stats.ttest_1samp(values, 0.0).confidence_interval()
     assert (mean, low, high) == pytest.approx((values.mean(), test.low, test.high))
-    assert claims.student(values[:1]) == (0.3, -np.inf, np.inf)
-    assert all(np.isnan(claims.student(np.array([]))))
+    assert claims.student(values[:1]) == (0.3, -np.inf, np.inf, 0)
+    assert all(np.isnan(claims.student(np.array([]))[:3]))
+
+
+@pytest.mark.parametrize("values", [[0.3, 0.1, 0.25], [-0.3, -0.29, -0.31], [0.1, -0.2, 0.3, 0.05]])
+def test_the_p_value_of_an_interval_is_that_of_its_test(values: list[float]) -> None:
+    assert claims.interval_p(claims.student(np.array(values))) == pytest.approx(stats.ttest_1samp(values, 0.0).pvalue)
+
+
+@pytest.mark.parametrize(
+    "interval", [(0.1, 0.001, 0.3), (0.1, -0.001, 0.15), (-0.2, -0.5, -0.0001), (-0.2, -0.3, 0.01)]
+)
+def test_the_p_value_agrees_with_the_verdict(interval: tuple[float, float, float]) -> None:
+    decided = claims.verdict(*interval[1:]) != "undecided"
+    assert (claims.interval_p(interval) < 0.05) is decided
+
+
+def test_p_values_at_the_edges() -> None:
+    assert claims.interval_p((0.3, -np.inf, np.inf)) == claims.interval_p((0.0, 0.0, 0.0)) == 1.0
+    assert claims.interval_p((0.3, 0.3, 0.3)) == 0.0
+    mean, half = 0.4, 0.1
+    assert claims.interval_p((mean, mean - half, mean + half)) == pytest.approx(2 * stats.norm.sf(1.959964 * mean / half), rel=1e-4)  # fmt: skip
+
+
+def test_holm_is_over_the_directions_that_were_tested(store: Path, rows: dict[str, dict]) -> None:
+    tested = [row for row in rows.values() if row["p"] is not None]
+    assert 3 < len(tested) < len(rows)
+    assert [row["p_holm"] for row in tested] == pytest.approx(inference.holm([row["p"] for row in tested]))
+    assert all(row["p_holm"] is None for row in rows.values() if row["p"] is None)
 
 
 def test_a_planted_effect_is_found_and_measured_on_the_same_items(store: Path, rows: dict[str, dict]) -> None:
@@ -160,7 +188,7 @@ def test_the_shipped_study_has_every_arm_that_a_claim_reads(tmp_path: Path) -> N
 
 
 def test_fewer_seeds_have_another_name_and_leave_the_stored_board(tmp_path: Path) -> None:
-    text = command.study_text("bundled-claims-1-seeds", 1)
+    text = command.study_text("bundled-claims-1-seeds", [0])
     study = config.parse(text, command.FOLDER)
     assert study.study.name == "bundled-claims-1-seeds" and study.study.seeds == [0]
 
@@ -175,9 +203,24 @@ def test_the_stored_board_is_of_the_shipped_claims() -> None:
         if row["effect"] is not None:
             low, high = (np.inf * sign if row[key] is None else row[key] for key, sign in (("low", -1), ("high", 1)))
             assert row["verdict"] == claims.verdict(low, high)
+            assert row["other"] == claims.CLAIMS[row["name"]].test.other
+            assert row["p_holm"] >= row["p"] and (row["p"] < 0.05) is (row["verdict"] != "undecided")
 
 
 def test_markdown_has_a_line_per_claim(store: Path) -> None:
     outcome = claims.board(store, "synthetic")
     assert len(claims.markdown(outcome).splitlines()) == 2 + len(claims.CLAIMS)
     assert claims.number(-0.0123, "points") == "−1.2" and claims.number(float("inf"), "Hoyer") == "∞"
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_links_of_the_board_open_the_arm_where_its_runs_are(there: bool) -> None:
+    from pages.ui import claims as shown
+
+    rows = json.loads(command.OUTCOME.read_text(encoding="utf-8"))["rows"]
+    row = rows[0]
+    query = f"?study=bundled-claims&method={row['arm']}&level={row['level']:g}" if there else ""
+    assert shown._link(row, shown.STUDY if there else "") == f"[Degradation]({row['view']}{query})"
+    small = next(row for row in rows if row["name"] == "cc-over-small")
+    query = "?studies=s&arms=s/sdp_cc&arms=s/small&reference=s/small&view=size" if there else ""
+    assert shown._link(small, "s" if there else "") == f"[Compare](compare{query})"

@@ -183,3 +183,17 @@ def test_nothing_to_compare_is_said() -> None:
         figures.size_lines(empty, [FIRST]),
     ):
         assert shown.data.empty and shown.caption
+
+
+def test_the_axis_follows_the_methods_and_not_the_control(store: Path) -> None:
+    rows = files.read_study(store, "first", "pairs")
+    arms = [("first", name) for name in ("magnitude", "sdp_cc", "random")]
+    far, control = rows.copy(), (rows["method_a"] == "random") | (rows["method_b"] == "random")
+    far.loc[control, ["difference", "low", "high"]] += 10 * np.sign(far.loc[control, ["difference"]].to_numpy())
+    shown = figures.difference_dots(far, arms[0], arms, 0.9)
+    low, high = shown.figure.layout.xaxis.range
+    own = figures.against(far[(far["sparsity"] == 0.9) & (far["split"] == "test")], arms[0], arms[:2])
+    assert low <= 100 * own["low"].min() and high >= 100 * own["high"].max() and high - low < 300
+    assert "random lies outside the axis" in shown.caption.lower() and "double click" in shown.caption
+    near = figures.difference_dots(rows, arms[0], arms[:2], 0.9)
+    assert near.figure.layout.xaxis.range is None and "outside" not in near.caption

@@ -35,6 +35,28 @@ def test_defaults_are_those_of_the_contract() -> None:
     assert study.model.head == "new"
 
 
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ('levels = "first"', "restoration.levels: must be one of 'none', 'last' or 'all'; got 'first'"),
+        ("items = 0", "restoration.items: must be at least 1; got 0"),
+        ("level = 0.9", "restoration.level: unknown key; choices: levels, items, seeds"),
+    ],
+)
+def test_restoration_is_off_unless_asked_for(section: str, message: str) -> None:
+    study = config.parse(GOOD, Path())
+    assert (study.restoration.levels, study.restoration.items, study.restoration.seeds) == ("none", 64, "first")
+    assert problems(f"{GOOD}[restoration]\n{section}") == [message]
+
+
+def test_restoration_of_a_study_that_keeps_no_weights_is_refused() -> None:
+    nothing = f'{GOOD}keep_weights = []\n[restoration]\nlevels = "all"'
+    wanted = "restoration.levels: must be 'none' where every method has keep_weights = []; got 'all'"
+    assert problems(nothing) == [wanted]
+    other = f'{nothing}\n[[method]]\nrecipe = "lamp"\nlevels = [0.5]'
+    assert config.parse(other, Path()).restoration.levels == "all"
+
+
 def test_every_problem_is_reported_at_once() -> None:
     text = """
 [study]
@@ -170,6 +192,10 @@ objective = { strenght = 1 }
             'recipe = "distill"\nsizes = [0.5]\nobjective = { name = "alignreg_cosine" }',
             "method[0].objective.name: must not compare weights for distill",
         ),
+        (
+            'recipe = "magnitude"\nlevels = [0.5]\nobjective = { name = "self_regularised" }',
+            "method[0].levels: must be two or more with self_regularised on an iterative path",
+        ),
         ('recipe = "magnitude"\nlevels = [0.5]\ntrain = { epochs = 2 }', "method[0].train.epochs: must be left out"),
         ('recipe = "dense"\nlevels = [0.5]', "method[0].levels: must be left out: dense runs in every study"),
     ],
@@ -184,6 +210,29 @@ def test_prune_only_leaves_nothing_to_learn_scores_in() -> None:
     assert any(
         "method[0].criterion.name: must not need training with train.retrain_epochs = 0" in line for line in found
     )
+
+
+@pytest.mark.parametrize(
+    ("method", "refused"),
+    [
+        ('recipe = "sdp_kld"\nlevels = [0.5]', True),
+        ('recipe = "alignreg_cosine"\nlevels = [0.5]', True),
+        ('recipe = "alignreg_cosine"\nlevels = [0.5]\nobjective = { before_mask = true }', False),
+        ('recipe = "magnitude"\nlevels = [0.5]\npath = "independent"\nobjective = { name = "self_regularised" }', True),
+        ('recipe = "sdp_kld"\nlevels = [0.5]\nstart = "pretrained"', False),
+        ('recipe = "distill"\nsizes = [0.5]', False),
+        ('recipe = "sdp_kld"\nlevels = [0.5]\nobjective = { name = "none" }', False),
+    ],
+)
+def test_an_objective_that_could_never_act_is_refused(method: str, refused: bool) -> None:
+    text = f'[study]\nname = "x"\n[train]\nretrain_epochs = 0\n[[method]]\n{method}\n'
+    if not refused:
+        assert config.parse(text, Path()).method
+        return
+    wanted = (
+        "method[0].objective.name: must be none where no update follows for it to act in: train.retrain_epochs is 0"
+    )
+    assert any(line.startswith(wanted) for line in problems(text))
 
 
 def test_all_that_is_wrong_with_a_method_is_said_at_once() -> None:

@@ -489,7 +489,7 @@ def test_every_row_keeps_the_contract(name):
     assert row.needs - {"weight", "training"} == needed.keys()
     if row.options.get("axis") == "strength":
         gates = row.function(**row.defaults())
-        assert gates.factor("a", weight, 0.5, True).shape == weight.shape
+        assert gates.factors({"a": weight}, 0.5, True)["a"].shape == weight.shape
         gates.backward("a", weight, needed["grad"], 1.0, 0.5)
         gates.step(1.0)
         assert gates.masks()["a"].dtype == torch.bool and gates.kept("a", weight).shape == weight.shape

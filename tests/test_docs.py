@@ -43,6 +43,22 @@ def test_files_named_in_the_documents_exist() -> None:
             assert (ROOT / target).exists(), (document, target)
 
 
+def test_the_methods_reference_is_what_the_tables_say() -> None:
+    """`python -m analysis glossary > docs/methods.md` writes it anew."""
+    from analysis.glossary import markdown
+
+    assert (ROOT / "docs" / "methods.md").read_text(encoding="utf-8") == markdown()
+
+
+def test_every_section_cited_in_the_code_stands_in_the_reference() -> None:
+    from analysis.glossary import SECTIONS
+
+    for folder in ("engine", "analysis", "pages", "tests"):
+        for path in (ROOT / folder).rglob("*.py"):
+            cited = set(re.findall(r"M§(\d+(?:\.\d+)?)", path.read_text(encoding="utf-8")))
+            assert cited <= set(SECTIONS), path
+
+
 def test_the_changelog_has_the_version() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")

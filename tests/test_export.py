@@ -12,7 +12,7 @@ import torch
 import transformers
 
 from engine import config, runner, structured
-from engine.__main__ import _copy
+from engine.commands.kept import keep_file
 from engine.config import ConfigError
 from engine.export import apply_masks, export, find_level
 from engine.masked import Masked
@@ -28,7 +28,7 @@ def finish(path: Path, store: Path) -> tuple[Run, Workbench]:
     bench = Workbench.open(study)
     for job in runner.jobs(study, store):
         runner.execute(job, bench)
-    _copy(path, store / study.study.name, study.base)
+    keep_file(path, store / study.study.name, study.base)
     return job.run, bench
 
 

@@ -26,6 +26,7 @@ NAME = "synthetic"
 SHAPE = Shape(
     kept=True,
     restored=True,
+    probed=True,
     languages=6,
     seeds=2,
     levels=(0.5, 0.9),
@@ -51,7 +52,7 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Frames:
     joined = (*plan.STUDY, *plan.LATER)
     found = {name: measures.read_study(store, NAME, name) for name in joined}
     found |= {name: measures.read_levels(store, NAME, name) for name in (*names, "map") if name not in joined}
-    found |= {"cycles": found["recovery"], "weights": tables.weights(store, NAME)}
+    found |= {"cycles": found["recovery"], "weights": tables.weights(store, NAME), "heads": tables.heads(store, NAME)}
     return {**found, "recovery": tables.recovery_lines(store, NAME)}
 
 
@@ -97,6 +98,8 @@ FIGURES: dict[str, tuple[str, Callable[..., figures.Shown]]] = {
     "snr_bars": ("separability", lambda f, **k: figures.snr_bars(f, 0.9, **k)),
     "separability_by_language": ("separability", lambda f, **k: figures.separability_by_language(f, "sdp_cc", **k)),
     "weights_heatmap": ("weights", lambda f, **k: figures.weights_heatmap(f, "magnitude", 0.9, **k)),
+    "heads_heatmap": ("heads", lambda f, **k: figures.heads_heatmap(f, "magnitude", 0.9, **k)),
+    "heads_heatmap of a part": ("heads", lambda f, **k: figures.heads_heatmap(f, "magnitude", 0.9, "hoyer", "value", **k)),
     "weights_bars": ("weights", lambda f, **k: figures.weights_bars(f, 0.9, **k)),
     "norm bars": ("weights", lambda f, **k: figures.weights_bars(f, 0.9, "norm_kept", **k)),
     "hoyer bars": ("weights", lambda f, **k: figures.weights_bars(f, 0.9, "hoyer", **k)),
@@ -124,6 +127,10 @@ FIGURES: dict[str, tuple[str, Callable[..., figures.Shown]]] = {
     "recovery_bars of scores": ("cycles", lambda f, **k: figures.recovery_bars(f, "after_mask", **k)),
     "weights_lines": ("weights", lambda f, **k: figures.weights_lines(f, "kurtosis", **k)),
     "distribution_lines": ("distribution", lambda f, **k: figures.distribution_lines(f, "query", 0.9, **k)),
+    "distribution_path": ("distribution", lambda f, **k: figures.distribution_path(f, "query", "magnitude", **k)),
+    "probing_lines": ("probed", lambda f, **k: figures.probing_lines(f, "other-task", "probe", **k)),
+    "probing_lines of hidden tokens": ("probed", lambda f, **k: figures.probing_lines(f, "pretraining", "masked_token_loss", "de", **k)),
+    "probing_heatmap": ("probed", lambda f, **k: figures.probing_heatmap(f, "other-task", "probe", "magnitude", **k)),
     "overlap_heatmap": ("overlap", lambda f, **k: figures.overlap_heatmap(f, 0.9, **k)),
     "path_scatter": ("path", lambda f, **k: figures.path_scatter(one_level(f), 0.5, **k)),
     "path_scatter of dense": ("path", lambda f, **k: figures.path_scatter(one_level(f), 0.0, "displacement", **k)),

@@ -14,9 +14,11 @@ ROOT = Path(__file__).parent.parent
 TABLES = {"criteria", "mask", "objectives", "schedule", "recipes", "tasks", "model"}
 FROM_ENGINE = {"config", "registry", "record", "metrics"} | TABLES
 # The way a datum goes. A module may import what stands to its left, and the shared pieces of any place.
-ORDER = ["hub", "registry", "metrics", "schedule", "mask", "criteria", "objectives", "tasks", "config", "recipes", "plan", "checks", "model", "reading", "data", "device",
-         "stats", "masked", "structured", "pruning", "guidance", "trainer", "evaluate", "extract", "size", "weights", "probing", "workbench", "record", "context", "selection", "levels",
-         "arm", "arms", "runner", "estimate", "queue"]  # fmt: skip
+ORDER = [
+    "hub", "registry", "metrics", "schedule", "criteria", "mask", "objectives", "tasks", "config", "recipes", "plan", "checks", "model", "reading", "data",
+    "device", "processes", "stats", "masked", "structured", "pruning", "teacher", "guidance", "trainer", "evaluate", "extract", "size", "weights", "probing", "workbench",
+    "record", "mirror", "context", "selection", "levels", "arm", "arms", "runner", "estimate", "queue", "cluster", "progress", "commands",
+]  # fmt: skip
 
 
 def imports(path: Path) -> Iterator[tuple[str, bool]]:
@@ -64,11 +66,12 @@ def test_pages(path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "engine").glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", files("engine"), ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_point_left(path: Path) -> None:
-    if path.stem not in ORDER:
+    place = path.relative_to(ROOT / "engine").with_suffix("").parts[0]
+    if place not in ORDER:
         return
-    later = ORDER[ORDER.index(path.stem) + 1 :]
+    later = ORDER[ORDER.index(place) + 1 :]
     shared = {"registry", "record", "device"}
     found = {name.split(".")[1] for name, at_import in imports(path) if name.startswith("engine.") and at_import}
     assert not found & set(later) - shared
@@ -77,7 +80,8 @@ def test_imports_point_left(path: Path) -> None:
 @pytest.mark.parametrize(
     "module",
     ["engine.config", "engine.checks", "engine.registry", "engine.record", "engine.recipes", "engine.criteria", "engine.mask", "engine.objectives",
-     "engine.schedule", "engine.tasks", "engine.tasks.languages", "engine.metrics", "engine.model", "engine.structured", "engine.queue", "analysis.tables", "analysis.figures"],
+     "engine.schedule", "engine.tasks", "engine.tasks.languages", "engine.metrics", "engine.model", "engine.structured", "engine.queue", "engine.cluster",
+     "analysis.tables", "analysis.figures"],
 )  # fmt: skip
 def test_no_torch_when_imported(module: str) -> None:
     code = f"import sys, {module}; print('torch' in sys.modules or 'transformers' in sys.modules)"

@@ -15,7 +15,7 @@ from analysis import inference, measures, separability, similarity, tables
 from analysis.__main__ import app
 from analysis.items import Items, collect
 from analysis.measures import bands, blocks, drops, files, maps, plan, work
-from analysis.measures.classes import leave_one_out_centroid
+from analysis.measures.classes import SHUFFLES, leave_one_out_centroid
 from analysis.measures.states import Snapshot, matched
 from engine.record import RecordError, Run
 from tests.synthetic import Shape, World, write_run, write_store
@@ -280,6 +280,11 @@ def test_separability_is_that_of_the_functions(store: Path) -> None:
     assert row["class_snr"] == pytest.approx(separability.class_snr(x, labels))
     assert row["pruning_snr_db"] == pytest.approx(separability.pruning_snr_db(y, x))
     assert row["control_low"] <= row["control"] <= row["control_high"] < row["r_squared"]
+    own = row_of(frame, run="dense-s0", language="fr", pooling="mean", layer=1)
+    for name, measure in (("class_snr", separability.class_snr), ("nearest_centroid", leave_one_out_centroid)):
+        ends = separability.shuffled_control(measure, y, labels, 0, SHUFFLES)[1:]
+        assert (own[f"{name}_control_low"], own[f"{name}_control_high"]) == pytest.approx(ends)
+        assert np.isnan(row[f"{name}_control_low"])  # once per dense state
     assert row["n"] == 24 and row["classes"] == 4 and row["left_out"] == ""
     assert frame.loc[frame["method"] == "dense", "pruning_snr_db"].isna().all()
 

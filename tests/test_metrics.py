@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.stats
 import sklearn.metrics
 
 from engine import metrics
 from engine.registry import table
+from engine.tasks.baselines import SCORES, baselines
 
 HYPOTHESES = [
     "the cat sat on the mat today",
@@ -76,7 +78,7 @@ def stats_of(kind):
     }[kind]()
 
 
-ALL = [(kind, name) for kind, names in metrics.SCORES.items() for name in names]
+ALL = [(kind, name) for kind, names in metrics.SCORES.items() for name in (*names, *metrics.ASKED.get(kind, ()))]
 
 
 @pytest.mark.parametrize(("kind", "name"), ALL)
@@ -134,6 +136,27 @@ def test_classification_scores_equal_scikit_learn(seed):
     expected = sklearn.metrics.f1_score(gold, predicted, labels=np.unique(gold), average="macro", zero_division=0)
     assert metrics.macro_f1(stats) == pytest.approx(expected)
     assert metrics.matthews(stats) == pytest.approx(sklearn.metrics.matthews_corrcoef(gold, predicted))
+    expected = sklearn.metrics.f1_score(gold == 1, predicted == 1)
+    assert metrics.binary_f1(stats) == pytest.approx(expected) and 0 < expected < 1
+
+
+@pytest.mark.parametrize("metric", SCORES)
+@pytest.mark.parametrize("counts", [(30, 10), (10, 30), (5, 0, 20, 7)])
+def test_baselines_are_what_such_answers_score(metric, counts):
+    """Guessing: every item answered by every class with weight 1/C. Always the same: the best of all constants."""
+    classes, names = len(counts), [f"c{number}" for number in range(len(counts))]
+    gold = np.repeat(np.arange(classes), counts)
+    if metric == "binary_f1":
+        constants = [1]
+    else:
+        constants = range(classes)
+    score = metrics.FUNCTIONS[metric]
+    rows = [[[one == answer, one, answer] for one in gold] for answer in range(classes)]
+    everything = np.array(rows, dtype=float).reshape(-1, 3)
+    chance = score(everything, np.full((1, len(everything)), 1 / classes))[0]
+    majority = max(score(np.array(rows[answer], dtype=float)) for answer in constants)
+    found = baselines(metric, pd.Series(gold).map(names.__getitem__), names)
+    assert found == {"chance": pytest.approx(chance), "majority": pytest.approx(majority)}
 
 
 def test_classification_edges():
@@ -196,6 +219,8 @@ def test_generation_scores_equal_sacrebleu():
 def test_tables_agree():
     assert set(metrics.METRICS) == set(metrics.FUNCTIONS) == set(metrics.STATISTICS) == set(metrics.ITEM_SCORES)
     assert {name for _, name in ALL} == set(metrics.FUNCTIONS)
+    assert metrics.scores_of("pair", "binary_f1") == ("binary_f1", "accuracy", "macro_f1", "matthews")
+    assert metrics.scores_of("regression", "pearson") == ("pearson", "spearman")
     assert set(metrics.SCORES) == set(metrics.STATS)
     assert table("scores") is metrics.METRICS
     for row in metrics.METRICS.values():

@@ -157,7 +157,8 @@ STEPS = {
 
 @pytest.mark.parametrize("name, shape", [(name, shape) for name, shapes in STEPS.items() for shape in shapes])
 @pytest.mark.parametrize("stacked", [False, True])
-def test_step_is_the_sum_over_matrices(monkeypatch, name, shape, stacked):
+@pytest.mark.parametrize("known", [False, True])
+def test_step_is_the_sum_over_matrices(monkeypatch, name, shape, stacked, known):
     monkeypatch.setattr(weight_space, "TILE", 20)
     if stacked:  # the way of accelerators, on the CPU
         monkeypatch.setattr(weight_space, "_tiles", weight_space._stacks)
@@ -165,7 +166,10 @@ def test_step_is_the_sum_over_matrices(monkeypatch, name, shape, stacked):
     cases = {key: tuple(x.float() for x in case(i, size)) for i, (key, size) in enumerate(sizes.items())}
     grads = {key: torch.ones(size) for key, size in sizes.items()}
     references, weights, masks = ({key: found[i] for key, found in cases.items()} for i in range(3))
-    value, norm = objectives.alignreg_step(name, references, weights, masks, grads, 0.5, **shape)
+    before = math.sqrt(sum(grad.numel() for grad in grads.values()))
+    constants = objectives.alignreg_constants(name, references, **shape) if known else None
+    value, norm, task = objectives.alignreg_step(name, references, weights, masks, grads, 0.5, constants, **shape)
+    assert float(task) == pytest.approx(before, rel=1e-6)
     single = {key: OBJECTIVES[name].function(*found, **shape) for key, found in cases.items()}
     assert float(value) == pytest.approx(sum(float(v) for v, _ in single.values()), rel=1e-5)
     assert float(norm) == pytest.approx(math.sqrt(sum(float(g.square().sum()) for _, g in single.values())), rel=1e-5)
@@ -294,6 +298,7 @@ def test_contrastive_matches_reference(seed, dtype, limited):
     a, c, positives, valid = contrast_case(seed, dtype=dtype)
     valid = valid if limited else None
     found = objectives.contrastive(a, c, positives, 0.3, valid)
+    assert found == objectives.contrastive(a, c, positives.float(), 0.3, valid)
     expected = reference.contrastive(a, c, positives.tolist(), 0.3, None if valid is None else valid.tolist())
     assert float(found) == pytest.approx(expected, rel=1e-4)
 

@@ -16,7 +16,7 @@ from streamlit.testing.v1 import AppTest
 
 from analysis import theme
 from analysis.figures.drops import MEAN, named
-from analysis.measures import NAMES, Request, Wish, measure
+from analysis.measures import NAMES, Request, Wish, measure, read_study
 from engine import record
 from pages.ui import jobs, loading, show
 from tests.conftest import ROOT
@@ -37,6 +37,7 @@ SHAPE = Shape(
     levels=(0.5, 0.9),
     kept=True,
     restored=True,
+    probed=True,
 )
 STUDY = SHAPE.study
 Open = Callable[..., AppTest]
@@ -477,7 +478,7 @@ def test_every_measure_of_weights(page: Open, name: str) -> None:
     assert len(figures(app)) == 3
 
 
-@pytest.mark.parametrize("view", ["training", "distribution", "overlap"])
+@pytest.mark.parametrize("view", ["training", "heads", "distribution", "overlap"])
 def test_every_view_of_weights(page: Open, view: str) -> None:
     drawn = figures(page("weights", "many", view=view, level="0.9", method="magnitude"))
     assert len(drawn) == 3
@@ -485,6 +486,19 @@ def test_every_view_of_weights(page: Open, view: str) -> None:
         assert "random and magnitude" in texts(
             page("weights", "many", view=view, level="0.9")
         ) or "magnitude and random" in texts(page("weights", "many", view=view, level="0.9"))
+
+
+def test_heads_and_what_older_runs_lack(page: Open, tmp_path: Path) -> None:
+    app = page("weights", "many", view="heads", level="0.9", method="magnitude", part="value", measure="hoyer")
+    assert "Hoyer sparsity of heads (value) under magnitude at 90%" in texts(app)
+    assert "Under random pruning heads span" in texts(app)
+    store = write_store(tmp_path, small(heads=0, activations=False, seeds=1))
+    assert "has no measures of its attention heads" in texts(page("weights", store, view="heads"))
+
+
+def test_sizes_of_survivors_through_the_levels(page: Open) -> None:
+    app = page("weights", "many", view="distribution", across="levels", method="magnitude")
+    assert "of magnitude: dense " in texts(app)
 
 
 def test_weights_of_one_seed_and_sizes_of_every_level(page: Open) -> None:
@@ -574,12 +588,50 @@ def test_sets_that_are_not_parallel_have_no_atlas_across(page: Open, tmp_path: P
 
 @pytest.mark.parametrize(
     ("view", "drawn"),
-    [("findings", 0), ("restoration", 2), ("recovery", 2), ("together", 0), ("calibration", 1), ("text", 1)],
+    [
+        ("findings", 0),
+        ("restoration", 2),
+        ("recovery", 2),
+        ("together", 0),
+        ("probing", 2),
+        ("calibration", 1),
+        ("text", 1),
+    ],
 )
 def test_every_view_of_diagnose(page: Open, view: str, drawn: int) -> None:
     app = page("diagnose", "many", view=view, method="random", level="0.9")
     assert not app.warning
     assert len(figures(app)) == drawn  # two zero-shot languages are too few for a correlation
+
+
+def test_every_clause_opens_the_view_that_it_rests_on(page: Open, many: Path) -> None:
+    cards = read_study(many, STUDY, "findings")
+    kinds = cards.drop_duplicates("kind")
+    assert {"drop", "mean", "flips", "restored"} <= set(kinds["kind"])
+    for clause in kinds.to_dict("records"):
+        query = json.loads(clause["query"])
+        app = page(clause["page"], "many", **query)
+        assert not app.error and not app.warning, (
+            clause["kind"],
+            texts(app),
+        )  # no parameter that the page does not know
+        assert figures(app) or clause["kind"] == "drop", clause["kind"]
+        kept = {name: app.query_params[name] for name in query if name in app.query_params}
+        assert all(query[name] in (value, *value) for name, value in kept.items()), clause[
+            "kind"
+        ]  # nothing was replaced
+
+
+def test_probes_by_language_and_what_a_study_without_them_lacks(page: Open, tmp_path: Path) -> None:
+    app = page(
+        "diagnose", "many", view="probing", probe="masked_token_loss:pretraining", language="de", method="magnitude"
+    )
+    shown = texts(app)
+    assert "masked-token loss in nats against dense" in shown and "before fine-tuning" in str(figures(app)[0])
+    assert "95% interval leaves 0 out" in shown
+    store = write_store(tmp_path, small(probed=False, activations=False, seeds=1))
+    app = page("diagnose", store, view="probing")
+    assert "This study probes nothing" in texts(app) and "tasks" in texts(app)
 
 
 def test_findings_have_cards_for_significant_drops_only(page: Open) -> None:

@@ -392,10 +392,10 @@ def test_a_figure_carries_reading_caption_data_and_definition() -> None:
 def test_measures_are_read_once_they_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRUNOSCOPE_STORE", str(tmp_path))
     run = write_run(tmp_path, World(SMALL), "dense", 0)
-    assert loading.measure(SMALL.study, "degradation") is None and loading.level_measures(SMALL.study, "cka") is None
+    assert loading.measure(SMALL.study, "degradation") is None and loading.level_rows(SMALL.study, "cka") is None
     files.write(files.of_study(tmp_path, SMALL.study), "degradation", "0" * 16, pd.DataFrame({"drop": [1.0]}))
     files.write(files.of_level(run.level(0.0)), "cka", "1" * 16, pd.DataFrame({"cka": [0.5]}))
-    degradation, cka = loading.measure(SMALL.study, "degradation"), loading.level_measures(SMALL.study, "cka")
+    degradation, cka = loading.measure(SMALL.study, "degradation"), loading.level_rows(SMALL.study, "cka")
     assert degradation is not None and degradation["drop"].tolist() == [1.0]
     assert cka is not None and cka["cka"].tolist() == [0.5]
 
@@ -614,3 +614,33 @@ def test_monitor_shows_throughput_and_memory(page: Open, busy: Path) -> None:
     run.log("train", 31, 1, level=0.9, cycle=1, cycle_step=1, loss=0.5, examples_per_second=1234.0)
     values = {metric.label: metric.value for metric in page("monitor", busy).metric}
     assert values["Examples per second"] == "1,234" and values["Memory"].endswith(("MB", "GB"))
+
+
+def test_a_run_that_ends_is_announced_on_any_page(page: Open, busy: Path) -> None:
+    name = f"{SMALL.study}/dense-s1"
+    assert queue.rows(busy)[-1].state == "queued"
+    app = page("methods", busy, kind="languages")
+    assert not app.toast
+    queue.cancel(busy, name)
+    app.run()
+    assert [toast.value.replace("\\", "") for toast in app.toast] == [f"{name} is cancelled"]
+    app.run()
+    assert not app.toast
+
+
+def test_a_queue_that_cannot_be_read_spares_the_other_pages(page: Open, tmp_path: Path) -> None:
+    (tmp_path / "queue.sqlite").write_bytes(b"no database at all" * 100)
+    assert not page("methods", tmp_path, kind="languages").exception
+
+
+def test_a_model_pruned_elsewhere_is_described_in_the_form(page: Open, tmp_path: Path) -> None:
+    app = page("new-study", tmp_path)
+    key = next(box.key for box in app.selectbox if box.label == "Add a method")
+    app.selectbox(key=key).set_value("imported").run()
+    next(button for button in app.button if button.label == "Add").click().run()
+    assert not app.exception
+    field = next(box for box in app.text_input if box.label == "Checkpoint")
+    field.set_value("elsewhere/pruned").run()
+    written = next(block.value for block in app.code if "[study]" in block.value)
+    assert 'recipe = "imported"' in written and 'checkpoint = "elsewhere/pruned"' in written
+    assert "must be 'keep' with a method that has a checkpoint" in texts(app).replace("\\", "")

@@ -257,3 +257,30 @@ def test_every_stop_of_the_tour_is_on_its_page(store: Path) -> None:
 def test_a_stop_of_another_page_is_said(store: Path) -> None:
     app = open_page("weights", tour="1")
     assert "is no stop of the tour on this page" in texts(app) and "Tour, 1" not in texts(app)
+
+
+# -- the model -----------------------------------------------------------------------------------------------------
+
+
+def test_an_exported_model_is_handed_out_whole(store: Path) -> None:
+    level = record.Run(store / RUN).levels()[-1]
+    (level.path / "weights.safetensors").write_bytes(b"0")
+    target = store / ".exports" / f"{RUN.replace('/', '--')}--{level.path.name}"
+    (target / "masks").mkdir(parents=True)
+    for name, data in {"config.json": b"{}", "model.safetensors": b"abc", "masks/masks.safetensors": b"de"}.items():
+        (target / name).write_bytes(data)
+    app = ticked(open_page("runs"), open_page("runs").dataframe[0].value["run"].tolist().index(RUN))
+    assert "Download the model as a zip file" in [one.label for one in app.get("download_button")]
+    assert next(button for button in app.button if button.label == "Export the pruned model").disabled
+    with zipfile.ZipFile(io.BytesIO(keeping.pack_folder(target))) as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == {
+            f"{target.name}/config.json": b"{}",
+            f"{target.name}/model.safetensors": b"abc",
+            f"{target.name}/masks/masks.safetensors": b"de",
+        }
+
+
+def test_results_of_a_run_open_with_its_method(store: Path) -> None:
+    found = open_page("runs").dataframe[0].value.set_index("run")["open"]
+    assert found[RUN] == f"degradation?study={SMALL.study}&method=magnitude"
+    assert found[f"{SMALL.study}/dense-s0"] == f"degradation?study={SMALL.study}"

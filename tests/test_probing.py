@@ -39,7 +39,9 @@ def bench() -> Workbench:
 
 
 def test_every_language_of_the_other_task_is_probed(bench: Workbench) -> None:
-    frame = probing.probing_frame(bench, bench.pretrained(0))
+    items = probing.probing_items(bench, bench.pretrained(0))
+    assert list(items.columns) == probing.ITEMS and not items.duplicated(["task", "language", "id"]).any()
+    frame = probing.means(items)
     assert list(frame.columns) == probing.COLUMNS
     probes = frame[frame["kind"] == "probe"]
     assert set(probes["task"]) == {"bundled-pair"} and len(probes) == 12 and (probes["n"] == probing.MOST_TEST).all()
@@ -95,4 +97,4 @@ def test_tasks_that_cannot_be_probed_are_refused(tasks: str, message: str) -> No
 
 
 def _losses(bench: Workbench, model: torch.nn.Module) -> dict[str, float]:
-    return {code: value for _, _, code, value, _ in probing._masked_token_loss(bench, model)}
+    return probing.means(probing._masked_token_loss(bench, model)).set_index("language")["value"].to_dict()

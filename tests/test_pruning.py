@@ -174,8 +174,7 @@ def test_gates_learn_what_finite_differences_say(kind: str) -> None:
     weight, grad = (torch.randn(3, 4, generator=generator, dtype=torch.float64) for _ in range(2))
     gates = SoftMovement() if kind == "soft" else L0()
     torch.manual_seed(5)
-    gates.factor("a", weight, 0.5, True)
-    gates.factor("b", weight, 0.5, True)
+    gates.factors({"a": weight, "b": weight}, 0.5, True)
     noise = None
     if kind == "l0":
         torch.manual_seed(5)
@@ -193,9 +192,9 @@ def test_gates_learn_what_finite_differences_say(kind: str) -> None:
 def test_soft_movement_keeps_a_share_of_every_matrix() -> None:
     gates = SoftMovement(lr=1.0)
     weight = torch.randn(20, 20)
-    gates.factor("a", weight, 1.0, True)
+    gates.factors({"a": weight}, 1.0, True)
     gates.scores["a"].data.fill_(-50.0)
-    assert int(gates.factor("a", weight, 1.0, False).sum()) == math.ceil(0.005 * 400)
+    assert int(gates.factors({"a": weight}, 1.0, False)["a"].sum()) == math.ceil(0.005 * 400)
 
 
 @pytest.mark.parametrize("make", [SoftMovement, L0])
@@ -226,12 +225,47 @@ def test_a_cycle_with_gates_ends_in_an_ordinary_mask(make: type) -> None:
 
 
 @pytest.mark.parametrize("make", [SoftMovement, L0])
+def test_a_step_of_gates_reads_back_as_often_for_many_matrices_as_for_few(make: type) -> None:
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Reads(TorchDispatchMode):
+        """Counts looks at single values, each of which waits for an accelerator."""
+
+        count = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            self.count += function is torch.ops.aten._local_scalar_dense.default
+            return function(*args, **(kwargs or {}))
+
+    def reads(matrices: int) -> int:
+        gates = make()
+        weights = {str(number): torch.randn(4, 3) for number in range(matrices)}
+        with Reads() as seen:
+            gates.factors(weights, 0.5, True)
+            for name, weight in weights.items():
+                gates.backward(name, weight, torch.randn(4, 3), 1.0, 0.5)
+        return seen.count
+
+    assert reads(7) == reads(2) <= 1
+
+
+@pytest.mark.parametrize("make", [SoftMovement, L0])
+def test_gates_refuse_scores_that_are_not_finite_with_the_name_of_the_matrix(make: type) -> None:
+    gates, weights = make(), {"a": torch.ones(2, 2), "b": torch.ones(2, 2)}
+    gates.factors(weights, 0.5, True)
+    for name, grad in (("a", 1.0), ("b", math.nan)):
+        gates.backward(name, weights[name], torch.full((2, 2), grad), 1.0, 0.5)
+    with pytest.raises(ValueError, match="scores of b: must be finite"):
+        gates.step(1.0)
+
+
+@pytest.mark.parametrize("make", [SoftMovement, L0])
 def test_gates_go_on_from_a_checkpoint(make: type) -> None:
     def run(gates, steps: int, start: int = 0) -> None:  # type: ignore[no-untyped-def]
         for step in range(start, start + steps):
             torch.manual_seed(step)
             weight = torch.randn(3, 3)
-            gates.factor("a", weight, 0.5, True)
+            gates.factors({"a": weight}, 0.5, True)
             gates.backward("a", weight, torch.randn(3, 3), 1.0, 0.5)
             gates.step(1.0)
 

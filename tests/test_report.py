@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from dataclasses import replace
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
+import pandas as pd
 import plotly.graph_objects as go
 import pytest
 from typer.testing import CliRunner
@@ -15,8 +19,10 @@ from typer.testing import CliRunner
 from analysis import measures, report, story, storyboard, theme
 from analysis.__main__ import app
 from analysis.measures import compare
+from analysis.report.formula import mathml
 from engine import record
 from engine.record import RecordError
+from engine.registry import TABLES, table
 from tests.synthetic import Shape, World, write_run, write_store
 from tests.test_measures import WITHOUT_UMAP, quiet
 
@@ -128,6 +134,51 @@ def test_sentences_stay_at_home_on_request(html: str, store: Path, tmp_path: Pat
     written = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert not TEXT.search(written) and "Examples that break" not in written
     assert len(written) > 1_000_000
+
+
+def test_no_sentence_of_any_level_is_left(store: Path) -> None:
+    """Every sentence of every run and language, as it is, as HTML and as JSON has it."""
+    copy = report.render(report.Report(story.Told(store, STUDY), text=False))
+    sentences = {
+        text
+        for path in (store / STUDY).rglob("details.parquet")
+        for name in ("text", "pair")
+        for text in (record.read_frame(path).get(name, pd.Series(dtype=str)).dropna().unique())
+    }
+    assert len(sentences) > 50
+    written = {text: (text, escape(text), json.dumps(text)[1:-1]) for text in sentences}
+    found = [text for text, forms in written.items() if any(form in copy for form in forms)]
+    assert not found, found[:3]
+    assert "--no-text" in copy
+
+
+# -- formulas ------------------------------------------------------------------------------------------------------
+
+
+def formulas() -> list[tuple[str, str]]:
+    rows = [(f"{kind}/{name}", row) for kind in TABLES for name, row in table(kind).items()]
+    return [(name, row.formula) for name, row in rows if getattr(row, "formula", "")]
+
+
+@pytest.mark.parametrize(("name", "latex"), formulas(), ids=[name for name, _ in formulas()])
+def test_every_formula_becomes_mathml(name: str, latex: str) -> None:
+    drawn = mathml(latex)
+    root = ElementTree.fromstring(drawn)
+    assert root.tag.endswith("}math") and root.get("alttext") == latex and root.get("display") == "block"
+    assert "merror" not in drawn and "\\" not in "".join(root.itertext())
+    assert drawn.count("<msqrt>") + drawn.count("<mroot>") == latex.count(r"\sqrt")
+    assert drawn.count("<mfrac") == len(re.findall(r"\\[tdc]?frac|\\t?binom", latex))
+
+
+def test_a_formula_that_cannot_be_drawn_is_refused() -> None:
+    with pytest.raises(ValueError, match="must be LaTeX that becomes MathML"):
+        mathml(r"\nosuchthing x")
+
+
+def test_methods_are_written_with_their_formulas(html: str) -> None:
+    section = html[html.index('id="methods"') : html.index('id="measures"')]
+    assert "The arms and their settings" in section and '<th scope="col">allocation</th>' in section
+    assert section.count("<math ") >= 2 and "M§3; Han et al. 2015" in section and "; –" not in section
 
 
 def test_text_of_any_script_is_escaped_and_keeps_its_direction(store: Path, tmp_path: Path) -> None:

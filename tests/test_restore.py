@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,10 +13,12 @@ import pytest
 from typer.testing import CliRunner
 
 from analysis import measures
-from engine import config, evaluate, restore, runner
-from engine.__main__ import _copy, app
+from engine import config, estimate, evaluate, restore, runner
+from engine.__main__ import app
+from engine.commands.kept import keep_file
+from engine.config import RestorationSection
 from engine.model import load_model, matrices
-from engine.record import RecordError, Run, read_frame
+from engine.record import Cancelled, RecordError, Run, read_frame
 from engine.tasks.types import task_type
 from engine.workbench import Workbench
 from tests.conftest import STUDY
@@ -32,7 +37,7 @@ def done(tiny_data: Path, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPa
     jobs = [job for job in runner.jobs(study, folder / "store") if job.run.method != "dense_continued"]
     for job in jobs:
         runner.execute(job, bench)
-    _copy(path, folder / "store" / "tiny", study.base)
+    keep_file(path, folder / "store" / "tiny", study.base)
     return jobs[-1].run, bench
 
 
@@ -128,6 +133,65 @@ def test_an_interrupted_restoration_goes_on(done: tuple[Run, Workbench], monkeyp
     assert count == 5 + whole - 4  # the four that were done are not done again
     fresh = restore.restore(run, 0.9, bench, 9)  # another cap is another result
     assert len(fresh) == len(means) and fresh["n"].max() == 9
+
+
+def restoring(done: tuple[Run, Workbench], folder: Path, **asked: object) -> tuple[Workbench, list[runner.Job]]:
+    """The same study with a restoration in it, in a store of its own where everything but the arm is done."""
+    run, bench = done
+    section = bench.study.restoration.model_copy(update=asked)
+    study = bench.study.model_copy(update={"restoration": section})
+    for name in ("dense-s0", "dense_continued-s0"):
+        if (run.path.parent / name).exists():
+            shutil.copytree(run.path.parent / name, folder / "tiny" / name)
+    return dataclasses.replace(bench, study=study), runner.jobs(study, folder)
+
+
+def test_a_study_may_ask_for_it(done: tuple[Run, Workbench], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, jobs = restoring(done, tmp_path, levels="last", items=6)
+    job, seen = jobs[-1], []
+    monkeypatch.setattr(evaluate, "score", _stopping(evaluate.score, items=12, after=4))
+    with pytest.raises(Cancelled):
+        runner.execute(job, bench)
+    assert job.run.state() == "cancelled" and len(job.run.levels()) == 2  # levels stand, the restoration is begun
+    partial = job.run.level(0.9).path / "measures" / "restoration.partial.parquet"
+    assert read_frame(partial)["part"].nunique() == 3  # pruned, dense, and block 0 both ways
+    monkeypatch.undo()
+    runner.execute(job, bench, lambda name, fraction, phase: seen.append(phase))
+    assert job.run.state() == "done" and any(text.startswith("restoring 0.9000, 5 of") for text in seen)
+    assert not any(text.startswith("training") for text in seen)  # nothing is trained again
+    found = read_frame(next((job.run.level(0.9).path / "measures").glob("restoration-*.parquet")))
+    assert found["n"].max() == 6 and "restored part by part, 6 items" in (job.run.path / "log.txt").read_text()
+    assert not list((job.run.level(0.5).path / "measures").glob("restoration*"))
+
+
+def _stopping(score: Any, items: int, after: int) -> Any:
+    """`score`, which is asked to stop after so many calls with as many items as a restoration has."""
+    calls = iter(range(after))
+
+    def limited(*args: Any) -> Any:
+        if len(args[2]) == items and next(calls, None) is None:
+            raise Cancelled
+        return score(*args)
+
+    return limited
+
+
+def test_what_is_due(done: tuple[Run, Workbench]) -> None:
+    run, asked = done[0], RestorationSection(levels="all")
+    assert [level.path.name for level in restore.due(run, asked, [0, 1])] == ["0.9000"]  # 0.5 kept no weights
+    assert restore.due(run, asked, [3, 0])  # the least seed is the first, as for maps
+    assert not restore.due(run, RestorationSection(), [0])
+    assert not restore.due(Run(run.path.parent / "dense-s0"), asked, [0])
+    other = Run(run.path.parent / "magnitude-s1")
+    assert not restore.due(other, asked, [0, 1]) and not restore.due(other, RestorationSection(levels="last"), [0, 1])
+
+
+def test_the_estimate_includes_it(done: tuple[Run, Workbench], tmp_path: Path) -> None:
+    bench = restoring(done, tmp_path, levels="all", items=6)[0]
+    model = bench.pretrained(0)
+    count = estimate._restored(bench.study, bench, model, 1000)
+    assert count == 1 * 1 * (2 + 2 * len(restore.parts(model))) * 12  # one kept level, one seed, 6 items of 2 languages
+    assert estimate._restored(done[1].study, bench, model, 1000) == 0
 
 
 def test_the_command_and_what_it_refuses(done: tuple[Run, Workbench]) -> None:

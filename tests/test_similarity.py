@@ -304,8 +304,8 @@ def test_mutual_knn_bounds():
     x, y = pair(n=10)
     assert similarity.mutual_knn(x, 2 * x, 4) == 1.0
     assert similarity.mutual_knn(x, y, 9) == 1.0
-    for k in (0, 10):
-        with pytest.raises(ValueError, match=f"k: must be from 1 to 9 .* got {k}"):
+    for k in (0, 10, 2.5):
+        with pytest.raises(ValueError, match=f"k: must be a whole number from 1 to 9 .* got {k}"):
             similarity.mutual_knn(x, y, k)
 
 

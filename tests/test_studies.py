@@ -17,7 +17,7 @@ import transformers
 
 from engine import config, runner, structured
 from engine import hub as hub_module
-from engine.__main__ import _keep
+from engine.commands.kept import keep
 from engine.config import Study, TaskSection
 from engine.export import apply_masks, export
 from engine.plan import Plan, longest_arm
@@ -230,7 +230,7 @@ def test_every_task_type_runs_shrunk() -> None:
 def test_a_shrunk_study_runs(
     suite: build.Suite, name: str, models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.data.read_hub", hub)
+    monkeypatch.setattr("engine.data.reader.read_hub", hub)
     study: Study = config.build(shrunk(build.render(suite, name), models), tmp_path)
     bench = Workbench.open(study)
     bench.verify([plan for _, plan in runner.plans(study)])
@@ -241,7 +241,7 @@ def test_a_shrunk_study_runs(
         except Exception as error:
             failed[job.name] = repr(error)
     assert not failed
-    _keep("", tmp_path / "store" / study.study.name, tmp_path)
+    keep("", tmp_path / "store" / study.study.name, tmp_path)
     for method, plan in runner.plans(study):
         run = Run(tmp_path / "store" / study.study.name / f"{method.label}-s0")
         assert [level.path.name for level in run.levels()] == list(plan.folders)

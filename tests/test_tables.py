@@ -214,6 +214,24 @@ def test_activations_are_read_by_layer(store: Path) -> None:
         tables.activations(level, "xx", "mean")
 
 
+def test_heads_of_every_level_and_none_of_older_runs(tmp_path: Path) -> None:
+    small = Shape(**{**SMALL.__dict__, "activations": False, "seeds": 1})
+    heads = tables.heads(write_store(tmp_path / "new", small), "synthetic")
+    assert len(heads) == 7 * small.layers * small.heads * 5 and set(heads["part"]) >= {
+        "all",
+        "query",
+        "attention_output",
+    }
+    level = heads[
+        (heads["method"] == "magnitude") & (heads["part"] == "all") & (heads["sparsity"] == max(small.levels))
+    ]
+    whole = tables.weights(tmp_path / "new", "synthetic").merge(level[["method", "sparsity"]].drop_duplicates())
+    attention = whole[~whole["kind"].str.startswith("ffn")]
+    assert level["removed"].sum() == attention["removed"].sum()  # every attention weight belongs to one head
+    old = write_store(tmp_path / "old", Shape(**{**small.__dict__, "heads": 0}))
+    assert tables.heads(old, "synthetic").empty and "study" in tables.heads(old, "synthetic")
+
+
 def test_weights_and_sizes_cover_every_level(store: Path) -> None:
     weights, sizes = tables.weights(store, "synthetic"), tables.sizes(store, "synthetic")
     assert len(sizes) == 7 * 2 and len(weights) == 7 * 2 * 6

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from engine import config, guidance, metrics, runner
+from engine import config, metrics, runner
 from engine.model import states
 from engine.tasks.batches import thinned
 from engine.tasks.types import TYPES, task_type
+from engine.teacher import MOST_BYTES, Seen, Teacher
 from engine.workbench import Workbench
 from tests import tiny_tasks
 
@@ -76,19 +77,19 @@ def test_the_headline_and_the_baselines_are_recorded(finished) -> None:
         assert line["value"] == pytest.approx(np.nan_to_num(metrics.FUNCTIONS[facts["metric"]](stats)))
 
 
-@pytest.mark.parametrize("most", [guidance.MOST_BYTES, 0], ids=["kept", "running along"])
+@pytest.mark.parametrize("most", [MOST_BYTES, 0], ids=["kept", "running along"])
 def test_a_teacher_gives_what_a_pass_gives(finished, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     kind, bench, _ = finished
     model, task = bench.pretrained(0), bench.data.type
-    monkeypatch.setattr(guidance, "MOST_BYTES", most)
-    teacher = guidance.Teacher.of(model, bench.train, task, bench.handle)
+    monkeypatch.setattr("engine.teacher.MOST_BYTES", most)
+    teacher = Teacher.of(model, bench.train, task, bench.handle)
     items = np.random.default_rng(0).permutation(len(bench.train))[:7]
     batch = bench.train.batch(items, bench.handle.device)
     with torch.no_grad(), states(model, last_only=True) as collected:
         logits = task.logits(model, batch)
         rows = task.rows(logits, batch)
         z = task.representation(collected[-1], batch)
-    seen = guidance.Seen(task, logits, collected[-1], batch, items)
+    seen = Seen(task, logits, collected[-1], batch, items)
     assert seen.item_states().shape == (len(items), model.config.hidden_size)
     assert len(z.counts) == len(items) and int(z.counts.sum()) == len(z.values)
     assert torch.allclose(teacher.states(seen), z.values, atol=1e-5)

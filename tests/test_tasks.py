@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,9 +16,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import metrics
+from engine import config, data, metrics
+from engine.config import ConfigError
 from engine.model import load_tokenizer
-from engine.tasks import answers, overlap, ranking, words
+from engine.tasks import annotated, answers, overlap, ranking, words
 from engine.tasks.batches import IGNORED, MASKED, Blocks, Encoded, Ragged, Rows, spans, thinned
 from engine.tasks.generation import greedy, linearised
 from engine.tasks.qa import _span_scores
@@ -179,6 +182,68 @@ def test_a_probe_holds_at_most_a_thousand_words_of_a_language_and_rare_tags_firs
     assert (chosen["label"] == "B-PER").sum() == 12 and sum(map(len, items["units"])) == 2000
     again = [(items["language"][i], items["id"][i], word) for i in range(len(items)) for word in items["units"][i]]
     assert again == list(zip(chosen["language"], chosen["id"], chosen["word"], strict=True))
+
+
+# -- slots written into the text ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "tags"),
+    [
+        ("wake me up at [time : nine am] on [date : friday]", "wake me up at nine am on friday", "O O O O B-time I-time O B-date"),
+        ("[a : x][a : y z] , ok", "x y z , ok", "B-a B-a I-a O O"),
+        ("no slot", "no slot", "O O"),
+        ("播放 [song_name : 青花瓷] 在 spotify", "播 放 青 花 瓷 在 spotify", "O O B-song_name I-song_name I-song_name O O"),
+        ("[time : 午前九時]に起こして", "午 前 九 時 に 起 こ し て", "B-time I-time I-time I-time O O O O O"),
+        ("ปลุก ฉัน [time : เก้า โมง]", "ปลุก ฉัน เก้า โมง", "O O B-time I-time"),
+        ("[date : 금요일] 에", "금요일 에", "B-date O"),
+    ],
+)  # fmt: skip
+def test_annotated_texts_become_words_and_tags(text: str, words: str, tags: str) -> None:
+    assert annotated.parsed(text) == (tuple(words.split()), tuple(tags.split()))
+
+
+def test_a_column_of_annotated_texts_stands_for_words_and_tags(tiny_checkpoint, tmp_path: Path) -> None:
+    """A joint task as MASSIVE's hub rows are: `annot_utt`, `intent`, `id`; slots are scored as if the words had been given."""
+    for split, count in (("train", 30), ("test", 12)):
+        for code, start in (("en", "wake me at"), ("zh", "叫我")):
+            rows = [
+                {"id": n, "utt": "unused", "annot_utt": f"{start} [time : {n} am]", "intent": ("alarm_set", "alarm_query")[n % 2]} for n in range(count)
+            ]  # fmt: skip
+            (tmp_path / f"{split}.{code}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    text = """[study]
+name = "x"
+[task]
+name = "custom"
+type = "joint"
+source_languages = ["en"]
+languages = ["en", "zh"]
+train = "train.{language}.jsonl"
+test = "test.{language}.jsonl"
+columns = { annotated = "annot_utt", intent = "intent", id = "id" }
+[[method]]
+recipe = "magnitude"
+levels = [0.5]
+"""
+    found = data.load_task(config.parse(text, tmp_path))
+    assert found.parallel and found.labels == ("alarm_query", "alarm_set", "slot:B-time", "slot:I-time", "slot:O")
+    row = found.frames["test", "zh"].iloc[0]
+    assert row["tokens"] == ("叫", "我", "0", "am") and row["tags"] == ("O", "O", "B-time", "I-time")
+    assert list(found.frames["test", "en"].columns) == ["id", "intent", "tokens", "tags"]
+    encoded = data.encode(found, found.split("test", ["en"]), load_tokenizer(str(tiny_checkpoint)), 32, False)
+    assert len(encoded) == 12
+    (tmp_path / "test.zh.jsonl").write_text(
+        '{"id": 1, "annot_utt": "a [time nine", "intent": "alarm_set"}\n', encoding="utf-8"
+    )
+    with pytest.raises(
+        ConfigError, match=r"test.zh.jsonl: annotated must be written as \[slot : words\]; got 'a \[time nine' in row 1"
+    ):
+        data.load_task(config.parse(text, tmp_path))
+    with pytest.raises(
+        ConfigError,
+        match="must have the column 'annot' \\(task.columns.annotated\\); it has id, utt, annot_utt, intent",
+    ):
+        data.load_task(config.parse(text.replace('"annot_utt"', '"annot"'), tmp_path))
 
 
 # -- questions ---------------------------------------------------------------------------------------------------
@@ -401,6 +466,13 @@ def test_references_are_spread_in_training_and_gathered_elsewhere() -> None:
         and train["id"].tolist() == ["1", "2", "3/0", "3/1"]
         and train["references"].tolist() == [("x",), ("y",), ("z",), ("w",)]
     )
+    nested = [
+        {"source": ["s", "s"], "text": ["one", "two"]},
+        [{"source": "s", "text": "one"}, {"text": "two"}],
+        ["one", "two"],
+    ]
+    dart = pd.DataFrame({"id": ["1", "2", "3"], "text": ["a", "b", "c"], "references": nested})
+    assert kind.prepare(dart, "test", "x")[0]["references"].tolist() == [("one", "two")] * 3
     test, _ = kind.prepare(frame, "test", "x")
     assert test["id"].tolist() == ["1", "3"] and test["references"].tolist() == [("x", "y"), ("z", "w")]
 

@@ -8,6 +8,10 @@ import scipy.stats
 
 from analysis import weights as overlaps
 from engine import weights
+from engine.model import load_model
+from engine.model import matrices as matrices_of
+from engine.structured import unit_groups
+from engine.tasks.types import task_type
 from tests import reference
 
 
@@ -33,6 +37,7 @@ CASES = pytest.mark.parametrize("w", matrices().values(), ids=matrices().keys())
 def test_hoyer_and_kurtosis(w):
     scaled = w.astype(float) / np.abs(w).max()  # both are free of scale; the plain forms overflow
     assert weights.hoyer(w) == pytest.approx(reference.hoyer(scaled), abs=1e-12)
+    assert weights.kurtosis(w) == pytest.approx(reference.kurtosis(scaled), abs=1e-9)
     assert weights.kurtosis(w) == pytest.approx(scipy.stats.kurtosis(scaled.ravel()), abs=1e-9)
 
 
@@ -56,6 +61,7 @@ def test_norm_kept_and_unit_cosine_after_the_first_mask():
     pruned[3] = 0
     kept = weights.norm_kept(w, pruned)
     flat = weights.unit_cosine(w.reshape(1, -1), pruned.reshape(1, -1))[0]
+    assert kept == pytest.approx(reference.norm_kept(w, pruned))
     assert flat == pytest.approx(kept)  # M§4.1's identity, before the weights move
     assert kept == pytest.approx(math.sqrt(1 - np.linalg.norm(w - pruned) ** 2 / np.linalg.norm(w) ** 2))
     assert weights.unit_cosine(w, pruned) == pytest.approx(reference.unit_cosine(w, pruned))
@@ -66,6 +72,59 @@ def test_norm_kept_and_unit_cosine_after_the_first_mask():
     assert math.isnan(weights.norm_kept(np.zeros((2, 2)), np.zeros((2, 2))))
     half = weights.unit_cosine(w.astype(np.float16), pruned.astype(np.float16))
     assert half == pytest.approx(weights.unit_cosine(w, pruned), abs=1e-3)
+
+
+def side(model):
+    return {matrix.name: (matrix, matrix.weight_OI().numpy().copy()) for matrix in matrices_of(model)}
+
+
+def prune(model, seed=0):
+    """Zero two thirds of every matrix, the whole of head 1 of block 0 in the query, and move the survivors a little."""
+    rng = np.random.default_rng(seed)
+    for matrix in matrices_of(model):
+        weight = matrix.weight_OI()
+        keep = rng.random(weight.shape) < 0.3 + 0.1 * matrix.layer
+        weight.mul_(weight.new_tensor(keep * (1 + 0.05 * rng.normal(size=weight.shape))))
+        if matrix.layer == 0 and matrix.kind.startswith("query"):
+            weight[8:16] = 0
+
+
+@pytest.mark.parametrize("architecture", ["tiny_checkpoint", "tiny_gpt2"])
+def test_heads_are_their_rows_and_columns(architecture, request):
+    model = load_model(str(request.getfixturevalue(architecture)), task_type("sequence"), ("a", "b", "c"))
+    dense = {name: weight for name, (_, weight) in side(model).items()}
+    prune(model)
+    now, groups = side(model), unit_groups(model, kinds=("head",))
+    table = weights.heads(groups, now, dense)
+    assert len(table) == 2 * 4 * 5 and set(table["part"]) == {"query", "key", "value", "attention_output", "all"}
+    for layer in (0, 1):
+        blocks = [{}, {}]
+        for name, (matrix, weight) in now.items():
+            for block, whole in zip(blocks, (dense[name], weight), strict=True):
+                fused = matrix.kind == "query_key_value"
+                named = (
+                    dict(zip(("query", "key", "value"), np.split(whole, 3), strict=True))
+                    if fused
+                    else {matrix.kind: whole}
+                )
+                block.update(named if matrix.layer == layer else {})
+        for row in table[table["layer"] == layer].to_dict("records"):
+            wanted = reference.head(*blocks, row["part"], row["head"], 8)
+            found = {name: row[name] for name in wanted}
+            assert found == pytest.approx(wanted, abs=1e-9, nan_ok=True), row
+    gone = table[(table["layer"] == 0) & (table["part"] == "query")].set_index("head")
+    assert gone["units_left"].tolist() == [8, 0, 8, 8] and gone.loc[1, "sparsity"] == 1
+    assert math.isnan(gone.loc[1, "hoyer"]) and gone.loc[1, "unit_cosine_mean"] == 0
+    own = weights.heads(groups, now, None)  # the dense model beside itself
+    assert (own["norm_kept"].dropna() == 1).all()
+
+
+def test_heads_of_another_shape_are_not_compared(tiny_checkpoint):
+    model = load_model(str(tiny_checkpoint), task_type("sequence"), ("a", "b", "c"))
+    now = side(model)
+    larger = {name: np.ones((weight.shape[0] + 8, weight.shape[1])) for name, (_, weight) in now.items()}
+    table = weights.heads(unit_groups(model, kinds=("head",)), now, larger)
+    assert table[["norm_kept", "unit_cosine_mean"]].isna().all(axis=None) and (table["hoyer"] > 0).all()
 
 
 def test_counts():

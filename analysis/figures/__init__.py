@@ -18,12 +18,21 @@ from analysis.figures.correlates import (
 )
 from analysis.figures.drops import MEAN, did_dots, drop_bars, drop_heatmap, drop_lines
 from analysis.figures.flips import atlas, confusion_heatmap, flip_bars, slice_dots
+from analysis.figures.heads import heads_heatmap
 from analysis.figures.languages import crosslingual_lines, drift_bars, loss_bars
 from analysis.figures.maps import map_scatter, path_scatter
+from analysis.figures.probing import probing_heatmap, probing_lines
 from analysis.figures.recovery import recovery_bars, recovery_lines
 from analysis.figures.restoration import restoration_bars, restoration_heatmap
 from analysis.figures.separability import separability_by_language, separability_lines, snr_bars
-from analysis.figures.weights import distribution_lines, overlap_heatmap, weights_bars, weights_heatmap, weights_lines
+from analysis.figures.weights import (
+    distribution_lines,
+    distribution_path,
+    overlap_heatmap,
+    weights_bars,
+    weights_heatmap,
+    weights_lines,
+)
 
 __all__ = [
     "MEAN",
@@ -41,17 +50,21 @@ __all__ = [
     "crosslingual_lines",
     "did_dots",
     "distribution_lines",
+    "distribution_path",
     "drift_bars",
     "drop_bars",
     "drop_heatmap",
     "drop_lines",
     "factor_scatter",
     "flip_bars",
+    "heads_heatmap",
     "loss_bars",
     "map_scatter",
     "overlap_heatmap",
     "pareto_scatter",
     "path_scatter",
+    "probing_heatmap",
+    "probing_lines",
     "recovery_bars",
     "recovery_lines",
     "restoration_bars",

@@ -49,10 +49,8 @@ def blank(what: str, remedy: str, dark: bool = False) -> Shown:
 
 def canvas(dark: bool, height: int = 380, x: str = "", y: str = "") -> go.Figure:
     """An empty figure in the theme with its axes' titles."""
-    figure = go.Figure(layout={"template": theme.template(dark), "height": height})
-    figure.update_xaxes(title_text=x)
-    figure.update_yaxes(title_text=y)
-    return figure
+    titles = {"xaxis": {"title": {"text": x}}, "yaxis": {"title": {"text": y}}}
+    return go.Figure(layout={"template": theme.template(dark), "height": height, **titles})
 
 
 def rows_of(frame: pd.DataFrame, **wanted: Any) -> pd.DataFrame:

@@ -7,6 +7,7 @@ arm is (study, method); every difference is shown as arm − reference.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -92,7 +93,7 @@ def difference_dots(
         [code for code in rows["language"] if code != MEAN], rows.loc[rows["source"], "language"].tolist()
     )
     codes = [*([MEAN] if MEAN in set(rows["language"]) else []), *codes]
-    figure = canvas(dark, height=150 + 32 * len(codes), x=f"Better than {named(reference, arms)} by (points)")
+    figure = canvas(dark, height=150 + 32 * len(codes), x=f"Points above {named(reference, arms)}")
     figure.add_vline(x=0, line={"color": theme.look(dark).text, "width": 1})
     groups = stacked(rows, ("study", "method", "recipe"))
     for place, ((study, method, recipe), group) in enumerate(groups):
@@ -108,6 +109,7 @@ def difference_dots(
             customdata=[[code, 100 * a, 100 * b, p] for code, a, b, p in zip(group["language"], group["value"], group["reference"], group["p_holm"], strict=True)],
             hovertemplate="%{customdata[0]}: %{x:.1f} points (%{customdata[1]:.1f}% against %{customdata[2]:.1f}%), Holm p %{customdata[3]:.3f}<extra>" + str(method) + "</extra>",
         )  # fmt: skip
+    outside = _focus(figure, rows, arms)
     labels = [MEAN.capitalize() if code == MEAN else theme.language_name(code) for code in codes]
     figure.update_yaxes(
         tickmode="array", tickvals=list(range(len(codes))), ticktext=labels, range=[len(codes) - 0.5, -0.5]
@@ -115,7 +117,31 @@ def difference_dots(
     each = rows[rows["language"] != MEAN]
     basis = caption(f"{count_text(each['n'])}, {seeds_text(int(rows['seeds'].min()))}", INTERVAL)
     mark = "filled: significant at .05 (exact McNemar, Holm over all pairs, levels and languages of the comparison; for the mean: its interval excludes 0)"
-    return Shown(figure, _reading(rows, reference, arms, sparsity), caption(basis, mark), rows)
+    return Shown(figure, _reading(rows, reference, arms, sparsity), caption(basis, mark, outside), rows)
+
+
+FAR = 3  # how many times wider than the others' span a control makes the axis before it is left outside
+
+
+def _focus(figure: Any, rows: pd.DataFrame, arms: Sequence[Arm]) -> str:
+    """Fit the axis to the methods where random pruning lies so far off that their differences would shrink to a line.
+
+    Returns the sentence that says so, with the control's mean; a double click shows it.
+    """
+    control = rows["recipe"] == "random"
+    rest = rows[~control]
+    if not control.any() or rest.empty:
+        return ""
+    low, high = (100 * float(value) for value in (min(rest["low"].min(), 0.0), max(rest["high"].max(), 0.0)))
+    pad = 0.06 * (high - low)
+    if 100 * (rows["high"].max() - rows["low"].min()) < FAR * (high - low) or high <= low:
+        return ""
+    figure.update_xaxes(range=[low - pad, high + pad])
+    told = [
+        f"{named((study, method), arms)} lies outside the axis ({theme.points(float(part['difference'].mean()))} on average)"
+        for (study, method, _), part in stacked(rows[control], ("study", "method", "recipe"))
+    ]
+    return f"{'; '.join(told)}: a double click shows everything"
 
 
 def _reading(rows: pd.DataFrame, reference: Arm, arms: Sequence[Arm], sparsity: float) -> str:
@@ -134,6 +160,9 @@ def _reading(rows: pd.DataFrame, reference: Arm, arms: Sequence[Arm], sparsity: 
     return f"At {theme.level(sparsity)} sparsity {name} is {how} than {named(reference, arms)} on the zero-shot mean ({limits}); {tail}."
 
 
+NARROW = 17  # characters over a panel on a phone
+
+
 def inside_dots(
     contrasts: pd.DataFrame, reference: Arm, arms: Sequence[Arm], sparsity: float, layer: int, dark: bool = False
 ) -> Shown:
@@ -144,14 +173,14 @@ def inside_dots(
         return blank("No measures of these arms to compare.", "They come from kept states ([probe] in the study) and from validation scores.", dark)  # fmt: skip
     measures = [name for name in INSIDE if name in set(rows["measure"])]
     names = [arm for arm in arms if arm in set(zip(rows["study"], rows["method"], strict=True))]
-    columns = min(4, len(measures))
+    columns = min(2, len(measures))  # two fit a phone
     lines = -(-len(measures) // columns)
-    titles, gap = [_panel(name) for name in measures], 0.24 if lines > 1 else 0
+    titles, gap = [_panel(name) for name in measures], 0.4 / lines if lines > 1 else 0
     figure = make_subplots(
         lines, columns, subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.03, vertical_spacing=gap
     )
     figure.update_layout(
-        template=theme.template(dark), height=90 + lines * (90 + 30 * len(names)), showlegend=False, margin={"t": 50}
+        template=theme.template(dark), height=90 + lines * (95 + 26 * len(names)), showlegend=False, margin={"t": 50}
     )
     for place, name in enumerate(measures):
         _panel_dots(
@@ -159,7 +188,7 @@ def inside_dots(
         )
     figure.update_yaxes(range=[len(names) - 0.5, -0.5], tickvals=list(range(len(names))), ticktext=[named(arm, arms) for arm in names])  # fmt: skip
     figure.update_xaxes(nticks=4)
-    figure.update_annotations(font_size=13)
+    figure.update_annotations(font_size=12)
     intervals = "95% intervals by paired bootstrap over seeds and languages, the probe examples as they are; recovery over seeds alone"
     note = "▲ more is better, ▼ less is better; filled: the interval excludes 0, not corrected for many looks"
     basis = f"layer {layer}, {seeds_text(int(rows['seeds'].min()))}"
@@ -168,7 +197,7 @@ def inside_dots(
 
 def _panel(name: str) -> str:
     title, _, better = INSIDE[name]
-    return f"{title} {'▲' if better > 0 else '▼'}"
+    return fill(f"{title} {'▲' if better > 0 else '▼'}", NARROW).replace("\n", "<br>")
 
 
 def _panel_dots(
@@ -229,7 +258,7 @@ def overlap_heatmap(overlap: pd.DataFrame, arms: Sequence[Arm], sparsity: float,
     labels = [named(arm, arms) for arm in names]
     figure = canvas(dark, height=160 + 48 * len(names))
     figure.add_heatmap(z=grid, x=labels, y=labels, text=text, texttemplate="%{text}", colorscale=theme.SEQUENTIAL, zmin=0, zmax=1,
-                       colorbar={"title": {"text": "Overlap"}}, hovertemplate="%{y} and %{x}: %{z:.3f}<extra></extra>")  # fmt: skip
+                       showscale=False, hovertemplate="%{y} and %{x}: %{z:.3f}<extra></extra>")  # fmt: skip
     figure.update_yaxes(autorange="reversed")
     best = means.loc[(means["jaccard"] - means["chance"]).idxmax()]
     reading = f"At {theme.level(sparsity)} sparsity {named(best['a'], arms)} and {named(best['b'], arms)} have most in common:"
@@ -244,7 +273,7 @@ def overlap_heatmap(overlap: pd.DataFrame, arms: Sequence[Arm], sparsity: float,
 
 
 def _overlap_text(pair: tuple[float, float] | None) -> str:
-    return "" if pair is None else f"{pair[0]:.2f} ({pair[1]:.2f})"
+    return "" if pair is None else f"{pair[0]:.2f}<br>({pair[1]:.2f})"
 
 
 def size_lines(frame: pd.DataFrame, arms: Sequence[Arm], split: str = "test", dark: bool = False) -> Shown:

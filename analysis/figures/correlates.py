@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from analysis import theme
@@ -151,7 +153,11 @@ def confidence_bars(
 
 
 def calibration_heatmap(matrix: pd.DataFrame, sparsity: float, split: str = "test", dark: bool = False) -> Shown:
-    """Methods that differ in calibration languages only × evaluated languages: the drop; a dot where a language was looked at."""
+    """Calibrated on × evaluated on: the drop under methods that differ in calibration languages only.
+
+    A dot where the criterion looked at the language; an arrow where the method surely keeps more (up) or less (down) of
+    it than the mean of its like.
+    """
     rows = rows_of(matrix, sparsity=sparsity, split=split)
     if rows.empty:
         return blank(
@@ -160,37 +166,46 @@ def calibration_heatmap(matrix: pd.DataFrame, sparsity: float, split: str = "tes
             dark,
         )
     codes = theme.ordered(rows["language"].tolist())
-    names = list(
-        dict.fromkeys(f"{method}: {used}" for method, used in zip(rows["method"], rows["calibration"], strict=True))
-    )
     rows = rows.assign(
         name=[f"{method}: {used}" for method, used in zip(rows["method"], rows["calibration"], strict=True)]
     )
-    value, own = (
-        rows.pivot(index="name", columns="language", values=column).reindex(index=names, columns=codes)
-        for column in ("drop", "own")
+    for end in ("low", "high"):
+        if f"advantage_{end}" not in rows:  # a table of an older version
+            rows[f"advantage_{end}"] = float("nan")
+    names = list(dict.fromkeys(rows["name"]))
+    cells = rows.assign(cell=[_cell(row) for row in rows.to_dict("records")])
+    value, text = (
+        cells.pivot(index="name", columns="language", values=column).reindex(index=names, columns=codes)
+        for column in ("drop", "cell")
     )
-    text = [
-        [f"{100 * drop:.1f}{'•' if seen else ''}" for drop, seen in zip(*line, strict=True)]
-        for line in zip(value.to_numpy(), own.to_numpy(), strict=True)
-    ]
     bound = max(1.0, 100 * float(value.abs().max().max()))
-    figure = canvas(dark, height=200 + 34 * len(names))
+    figure = canvas(dark, height=200 + 34 * len(names), x="Evaluated on", y="Calibrated on")
     figure.add_heatmap(
-        z=100 * value.to_numpy(), x=[theme.language_name(code) for code in codes], y=names, text=text, texttemplate="%{text}", zmid=0, zmin=-bound, zmax=bound,
-        colorscale=theme.diverging(dark), colorbar={"title": {"text": "Drop (points)"}}, hovertemplate="%{y}, %{x}: %{z:.1f} points<extra></extra>",
+        z=100 * value.to_numpy(), x=[theme.language_name(code) for code in codes], y=names, text=text.fillna("").to_numpy(), texttemplate="%{text}",
+        zmid=0, zmin=-bound, zmax=bound, colorscale=theme.diverging(dark), colorbar={"title": {"text": "Drop (points)"}},
+        hovertemplate="%{y}, %{x}: %{z:.1f} points<extra></extra>",
     )  # fmt: skip
     figure.update_yaxes(autorange="reversed", type="category")
     means = rows.groupby("own")["drop"].mean()
-    looked = theme.points(float(means.get(True, float("nan"))))
-    reading = f"At {theme.level(sparsity)} languages that the criterion looked at drop {looked} on average, the others {theme.points(float(means.get(False, float('nan'))))}."
+    looked, others = (theme.points(float(means.get(own, float("nan")))) for own in (True, False))
+    seen = rows[rows["own"]]
+    sure = int((seen["advantage_low"] > 0).sum())
+    reading = (
+        f"At {theme.level(sparsity)} languages that the criterion looked at drop {looked} on average, the others {others}; "
+        f"looking at a language surely keeps more of it in {sure} of {len(seen)} cases."
+    )
     return Shown(
         figure,
         reading,
         caption(
             f"{count_text(rows['n'])}, {plural(int(rows['seeds'].min()), 'seed')}",
             "• among the calibration languages",
-            "point estimates",
+            "↑ ↓ surely keeps more or less than the mean of the other rows of its recipe (95%, paired, not corrected)",
         ),
-        rows,
+        rows.drop(columns="name"),
     )
+
+
+def _cell(row: dict[str, Any]) -> str:
+    arrow = "↑" if row["advantage_low"] > 0 else "↓" if row["advantage_high"] < 0 else ""
+    return f"{100 * row['drop']:.1f}{'•' if row['own'] else ''}{arrow}"

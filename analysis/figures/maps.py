@@ -66,10 +66,13 @@ def _thinned(rows: pd.DataFrame) -> pd.DataFrame:
     return rows if len(rows) <= MOST_POINTS else rows.sample(MOST_POINTS, random_state=0).sort_index()
 
 
-def _groups(rows: pd.DataFrame, colour: str, dark: bool) -> Iterator[tuple[str, pd.DataFrame, dict[str, Any]]]:
+def _groups(
+    rows: pd.DataFrame, colour: str, dark: bool, ends: tuple[float, float] | None = None
+) -> Iterator[tuple[str, pd.DataFrame, dict[str, Any]]]:
     if colour in SCALES:
         values = rows[colour]
-        scale = {"colorscale": theme.of_points(dark), "cmin": float(values.min()), "cmax": float(values.max())}
+        low, high = ends or (float(values.min()), float(values.max()))
+        scale = {"colorscale": theme.of_points(dark), "cmin": low, "cmax": high}
         for place, (_, group) in enumerate(rows.groupby("state", sort=False)):
             yield (
                 "",
@@ -136,7 +139,8 @@ def path_scatter(
     if rows.empty:
         return blank("No path here yet.", "Paths of the first seed's last layer come with the measures.", dark)
     figure = canvas(dark, height=620)
-    for name, group, marker in _groups(rows, colour, dark):
+    ends = (0.0, float(frame[colour].max())) if colour in SCALES else None  # one scale for all levels
+    for name, group, marker in _groups(rows, colour, dark, ends):
         figure.add_scattergl(
             x=group["x"], y=group["y"], mode="markers", name=name, legendgroup=name, showlegend=name != "", opacity=0.85,
             customdata=group[["id", "language", "label", "at"]].astype(str).to_numpy(),
@@ -149,13 +153,24 @@ def path_scatter(
     for _, group in way.groupby(["language", "id"], sort=False):
         x, y = [*x, *group["x"], None], [*y, *group["y"], None]
     figure.add_scattergl(
-        x=x, y=y, mode="lines", name=f"way of the {len(movers)} furthest", line={"color": theme.look(dark).text, "width": 1}, opacity=0.6, hoverinfo="skip", showlegend=len(movers) > 0,
+        x=x, y=y, mode="lines", name=f"way of the {len(movers)} furthest", line={"color": theme.look(dark).text, "width": 1.6}, opacity=0.8, hoverinfo="skip", showlegend=len(movers) > 0,
+    )  # fmt: skip
+    starts = way[way["at"] == 0] if at > 0 else way.head(0)
+    figure.add_scattergl(
+        x=starts["x"], y=starts["y"], mode="markers", name="where they were", marker={"symbol": "circle-open", "size": 9, "color": theme.look(dark).text},
+        opacity=0.8, hoverinfo="skip", showlegend=len(starts) > 0,
     )  # fmt: skip
     spans = {axis: (float(frame[axis].min()), float(frame[axis].max())) for axis in ("x", "y")}
     bare = {"showticklabels": False, "ticks": "", "zeroline": False, "showgrid": False}
     pad = {axis: 0.04 * (high - low) for axis, (low, high) in spans.items()}
-    figure.update_xaxes(**bare, range=[spans["x"][0] - pad["x"], spans["x"][1] + pad["x"]])
-    figure.update_yaxes(**bare, range=[spans["y"][0] - pad["y"], spans["y"][1] + pad["y"]])
+    figure.update_xaxes(**bare, constrain="domain", range=[spans["x"][0] - pad["x"], spans["x"][1] + pad["x"]])
+    figure.update_yaxes(
+        **bare,
+        scaleanchor="x",
+        scaleratio=1,
+        constrain="domain",
+        range=[spans["y"][0] - pad["y"], spans["y"][1] + pad["y"]],
+    )
     figure.update_layout(dragmode="lasso", legend={"itemsizing": "constant"})
     first = rows.iloc[0]
     far = ", ".join(
@@ -168,7 +183,6 @@ def path_scatter(
     )
     kind = {"pca": "PCA of all states together", "aligned": "AlignedUMAP"}[str(first["projection"])]
     trust = f"trustworthiness {first['trustworthiness']:.2f}, neighbours kept {theme.percent(float(first['knn_preservation']))}"
-    return Shown(
-        figure, f"{'Dense' if at == 0 else theme.level(at)}: {moved}.",
-        caption(f"{kind}, layer {int(first['layer'])}, {first['pooling']} pooling, {int(first['examples'])} examples", trust, "the same axes at every level"), rows,
-    )  # fmt: skip
+    basis = f"{kind}, layer {int(first['layer'])}, {first['pooling']} pooling, {int(first['examples'])} examples"
+    note = "the same axes and colours at every level; distances on the map are not distances in the model"
+    return Shown(figure, f"{'Dense' if at == 0 else theme.level(at)}: {moved}.", caption(basis, trust, note), rows)

@@ -99,7 +99,7 @@ def restoration_heatmap(
         for end in ("", "_low", "_high")
     )
     text = [
-        [f"{v:.2f}{'•' if lo > 0 or hi < 0 else ''}" for v, lo, hi in zip(*line, strict=True)]
+        [f"{round(v, 2) + 0.0:.2f}{'•' if lo > 0 or hi < 0 else ''}" for v, lo, hi in zip(*line, strict=True)]
         for line in zip(value.to_numpy(), low.to_numpy(), high.to_numpy(), strict=True)
     ]
     bound = float(value.abs().max().max()) or 1.0
@@ -111,7 +111,9 @@ def restoration_heatmap(
     figure.update_yaxes(autorange="reversed", type="category")
     by_language = value.idxmax()
     common = by_language.mode().iloc[0]
-    reading = f"Part with the largest effect, {WAYS[direction]}: {_name(common)} in {int((by_language == common).sum())} of {len(codes)} languages."
+    sure = int((low.loc[common] > 0).sum())
+    most = f"{_name(common)} in {int((by_language == common).sum())} of {len(codes)} languages"
+    reading = f"Part with the largest effect, {WAYS[direction]}: {most}; its effect is surely above 0 in {sure}."
     return Shown(
         figure,
         reading,

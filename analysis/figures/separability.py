@@ -63,7 +63,7 @@ def separability_lines(
 ) -> Shown:
     """A measure of separability by layer: one line per method at one level (default: its highest), with the dense state.
 
-    For r_squared the grey band is the control: the same states with shuffled labels.
+    The grey band is the control: the same states with shuffled labels (of other measures than r_squared the dense ones).
     """
     pooling = pooling or default_pooling(frame)
     rows = rows_of(frame, language=language, pooling=pooling)
@@ -76,12 +76,13 @@ def separability_lines(
         means, name = group.groupby("layer", as_index=False)[measure].mean(), _state(method, float(level))
         style = theme.method_style(str(method), str(recipe), dark)
         line(figure, means["layer"], means[measure], name, style, "layer %{x}: %{y:.3f}")
-    if measure == "r_squared":
-        control = rows.groupby("layer", as_index=False)[["control_low", "control_high"]].mean()
-        layers, low, high = (control[name].tolist() for name in ("layer", "control_low", "control_high"))
-        band(figure, layers, low, high, theme.GREY, "")
+    ends = [f"{'' if measure == 'r_squared' else f'{measure}_'}control_{end}" for end in ("low", "high")]
+    control = rows.groupby("layer")[ends].mean().dropna() if set(ends) <= set(rows) else pd.DataFrame()
+    if len(control):
+        low, high = (control[end].tolist() for end in ends)
+        band(figure, control.index.tolist(), low, high, theme.GREY, "")
     figure.update_xaxes(dtick=1)
-    note = "grey band: shuffled labels" if measure == "r_squared" else ""
+    note = "grey band: shuffled labels" if len(control) else ""
     return Shown(figure, _lines_reading(rows, measure, language), caption(_basis(rows, pooling), note, SCORE), rows)
 
 

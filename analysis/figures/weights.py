@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
+from plotly.colors import sample_colorscale
 
 from analysis import theme
 from analysis.figures.base import Shown, bars, blank, canvas, caption, line, plural, rows_of, seed_text, stacked, thin
@@ -131,6 +132,32 @@ def distribution_lines(frame: pd.DataFrame, kind: str, sparsity: float, dark: bo
         caption(seed_text(rows), "levels that kept their weights", "weights that are 0 are not counted"),
         rows,
     )
+
+
+def distribution_path(frame: pd.DataFrame, kind: str, method: str, dark: bool = False) -> Shown:
+    """How large the survivors of one method are as it goes through its levels: a line per level, with dense.
+
+    An arm that begins at level 0 shows whether its objective by itself makes weights small (M§6.8).
+    """
+    rows = rows_of(frame, kind=kind)
+    rows = rows[(rows["method"] == method) | (rows["method"] == "dense")] if len(rows) else rows
+    if not len(rows) or method not in set(rows["method"]):
+        return blank("No level here kept its weights.", "A distribution needs them: see method.keep_weights.", dark)
+    figure = canvas(dark, x="log10 of the weight's size", y="Share of the survivors (%)")
+    groups = stacked(rows.sort_values(["step", "sparsity"]), ("step", "sparsity"))  # dense has step 0
+    shades = sample_colorscale([list(stop) for stop in theme.of_points(dark)], max(2, len(groups) - 1))
+    for ((step, sparsity), group), shade in zip(groups, [theme.look(dark).text, *shades], strict=False):
+        means = group.groupby("bin")[["share", "width"]].mean()
+        name, dash = ("dense", "dot") if step == 0 else (theme.level(float(sparsity)), "solid")
+        thin(figure, means.index + means["width"] / 2, 100 * means["share"], name, shade, dash)
+    centres = (rows["bin"] + rows["width"] / 2) * rows["share"]
+    sizes = 10 ** centres.groupby([rows["step"], rows["sparsity"], rows["seed"]]).sum().groupby(level=[0, 1]).mean()
+    said = theme.listed(
+        [f"{'dense' if step == 0 else theme.level(level)} {size:.2g}" for (step, level), size in sizes.items()]
+    )
+    reading = f"Geometric mean size of the surviving {kind.replace('_', ' ')} weights of {method}: {said}."
+    note = "weights that are 0 are not counted"
+    return Shown(figure, reading, caption(seed_text(rows), "levels that kept their weights", note), rows)
 
 
 def overlap_heatmap(frame: pd.DataFrame, sparsity: float, dark: bool = False) -> Shown:

@@ -7,6 +7,7 @@
 | flip_counts, flip_slices, exemplars | shares of broken and repaired items; drops by length, pieces and label; PIEs | study |
 | recovery, tokenizer, overlap | recovery per cycle; pieces per language; how alike masks are | study |
 | calibration_matrix | drops under methods that differ in calibration languages only | study |
+| probed | probes on other tasks and masked-token loss, beside dense | study |
 | factors, correlates, findings | what goes with the drop over languages; plain-language cards | study |
 | similarity, cka | layer by layer against dense; every layer with every layer | level |
 | separability, crosslingual, drift, calibration | classes and noise; translations; kinds of displacement; confidence | level |

@@ -20,7 +20,8 @@ def separability(view: View) -> pd.DataFrame:
     """How far classes stand apart in this state (M§6.2, M§6.3): one row per language, pooling and layer.
 
     r_squared with the control of shuffled labels (control, control_low, control_high), fisher_ratio, class_snr,
-    silhouette, nearest_centroid (leave-one-out), and pruning_snr_db against the reference where the level is a
+    silhouette, nearest_centroid (leave-one-out), each with its control in the dense states (`<name>_control_low`,
+    `_high`; one state suffices, since shuffled labels know nothing of any), and pruning_snr_db against the reference where the level is a
     pruned or continued one. Classes with under 5 examples are left out and named in `left_out`; `n` and `classes`
     count what stays.
     """
@@ -39,7 +40,12 @@ def separability(view: View) -> pd.DataFrame:
                 "left_out": ", ".join(left_out),
             }
             rows += [
-                {**keys, "layer": layer, **_apart(x_ND, labels), "pruning_snr_db": noise[layer]}
+                {
+                    **keys,
+                    "layer": layer,
+                    **_apart(x_ND, labels, view.role == "other seed"),
+                    "pruning_snr_db": noise[layer],
+                }
                 for layer, x_ND in enumerate(x_LND)
             ]
     return pd.DataFrame(rows)
@@ -60,12 +66,13 @@ def _noise(view: View, language: str, pooling: str) -> list[float]:
     ]
 
 
-def _apart(x_ND: Floats, labels: Integers) -> dict[str, float]:
+def _apart(x_ND: Floats, labels: Integers, every: bool) -> dict[str, float]:
     measures = {
         "r_squared": classes.r_squared,
         "fisher_ratio": classes.fisher_ratio,
         "class_snr": classes.class_snr,
         "silhouette": classes.silhouette,
+        "nearest_centroid": leave_one_out_centroid,
     }
     row = {name: value_of(measure, x_ND, labels) for name, measure in measures.items()}
     if np.isnan(row["r_squared"]):
@@ -73,7 +80,12 @@ def _apart(x_ND: Floats, labels: Integers) -> dict[str, float]:
     else:
         control = classes.shuffled_control(classes.r_squared, x_ND, labels, 0, SHUFFLES)
     row |= dict(zip(("control", "control_low", "control_high"), control, strict=True))
-    return {**row, "nearest_centroid": value_of(leave_one_out_centroid, x_ND, labels)}
+    for name, measure in measures.items():
+        if name != "r_squared":
+            known = every and not np.isnan(row[name])
+            ends = classes.shuffled_control(measure, x_ND, labels, 0, SHUFFLES)[1:] if known else bands.NAN[1:]
+            row |= dict(zip((f"{name}_control_low", f"{name}_control_high"), ends, strict=True))
+    return row
 
 
 def leave_one_out_centroid(x: Floats, labels: Integers) -> float:

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
@@ -17,9 +16,9 @@ import pandas as pd
 from filelock import FileLock
 
 from analysis import pairs, tables
-from analysis import weights as similarity
 from analysis.items import collect
 from analysis.measures import files
+from analysis.measures.overlap import Masks, shared
 from analysis.measures.plan import Study
 from engine import record
 from engine.record import Level
@@ -135,33 +134,15 @@ def mask_pairs(store: Path, names: list[str], problems: list[str]) -> pd.DataFra
                     found.setdefault(place, {})[name, run.method, str(config["recipe"])] = level
     rows = []
     for (sparsity, seed), levels in found.items():
-        for a, b in combinations(levels, 2):
-            with tables.tolerated(f"{a[0]}/{a[1]} and {b[0]}/{b[1]}", problems):
-                sides = {f"{what}_{side}": value for side, key in (("a", a), ("b", b)) for what, value in zip(pairs.KEYS, key, strict=True)}  # fmt: skip
-                row: dict[str, Any] = {**sides, "sparsity": sparsity, "seed": seed}
-                rows.append(row | _overlap(levels[a], levels[b]))
+        masks: dict[tuple[str, str, str], Masks] = {}
+        for key, level in levels.items():
+            with tables.tolerated("/".join(key[:2]), problems):
+                masks[key] = Masks.read(level)
+        for a, b in combinations(masks, 2):
+            sides = {f"{what}_{side}": value for side, key in (("a", a), ("b", b)) for what, value in zip(pairs.KEYS, key, strict=True)}  # fmt: skip
+            row: dict[str, Any] = {**sides, "sparsity": sparsity, "seed": seed, **shared(masks[a], masks[b])}
+            if row["matrices"]:
+                rows.append(row)
+            else:
+                problems.append(f"{a[0]}/{a[1]} and {b[0]}/{b[1]}: no mask has equal name and shape in both")
     return pd.DataFrame(rows)
-
-
-def _overlap(a: Level, b: Level) -> dict[str, float]:
-    """Overlap of two levels' masks, as packed bits: eight weights a byte, and nothing is unpacked."""
-    packed = [level.arrays("masks") for level in (a, b)]
-    shapes = [json.loads(record.read_metadata(level.path / "masks.safetensors")["shapes"]) for level in (a, b)]
-    shared = [name for name, shape in shapes[0].items() if shapes[1].get(name) == shape]
-    if not shared:
-        raise ValueError("masks: must be of the same matrices; got no matrix with equal name and shape")
-    both, kept_a, kept_b = (
-        [_ones(bits) for bits in side]
-        for side in (
-            [packed[0][name] & packed[1][name] for name in shared],
-            [packed[0][name] for name in shared],
-            [packed[1][name] for name in shared],
-        )
-    )
-    union = sum(kept_a) + sum(kept_b) - sum(both)
-    chance = similarity.jaccard_chance(kept_a, kept_b, [int(np.prod(shapes[0][name])) for name in shared])
-    return {"jaccard": sum(both) / union if union else float("nan"), "chance": chance, "matrices": len(shared)}
-
-
-def _ones(bits: np.ndarray) -> int:
-    return int(np.bitwise_count(bits).sum())  # the bits that fill the last byte are 0

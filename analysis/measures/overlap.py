@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -34,14 +36,14 @@ def overlap(study: Study) -> pd.DataFrame:
                     (run.method, run.seed, level, ", ".join(languages_of(config)))
                 )
     for sparsity, found in sorted(by_level.items()):
-        masks = [(_packed(level), _sizes(level)) for _, _, level, _ in found]
+        masks = [Masks.read(level) for _, _, level, _ in found]
         for one, other in _pairs(found):
             rows.append(
                 {
                     "study": study.name,
                     "sparsity": sparsity,
                     **_facts(found[one], found[other]),
-                    **_pair(masks[one], masks[other]),
+                    **shared(masks[one], masks[other]),
                 }
             )
     return pd.DataFrame(rows)
@@ -66,33 +68,41 @@ def _facts(a: tuple[str, int, Level, str], b: tuple[str, int, Level, str]) -> di
     }
 
 
-def _packed(level: Level) -> Packed:
-    return {name: np.asarray(bits, dtype=np.uint8) for name, bits in level.arrays("masks").items()}
+@dataclass(frozen=True)
+class Masks:
+    """The masks of a level as packed bits, with the shape of every matrix."""
+
+    bits: Packed
+    shapes: dict[str, tuple[int, ...]]
+
+    @classmethod
+    def read(cls, level: Level) -> Masks:
+        """Those of a level that has `masks.safetensors`."""
+        shapes = json.loads(record.read_metadata(level.path / "masks.safetensors")["shapes"])
+        bits = {name: np.asarray(packed, dtype=np.uint8) for name, packed in level.arrays("masks").items()}
+        return cls(bits, {name: tuple(shape) for name, shape in shapes.items()})
 
 
-def _sizes(level: Level) -> dict[str, int]:
-    import json
+def shared(a: Masks, b: Masks) -> dict[str, Any]:
+    """jaccard of what both kept, chance from each matrix's own counts, and how many matrices both have.
 
-    shapes = json.loads(record.read_metadata(level.path / "masks.safetensors")["shapes"])
-    return {name: int(np.prod(shape)) for name, shape in shapes.items()}
-
-
-def _pair(a: tuple[Packed, dict[str, int]], b: tuple[Packed, dict[str, int]]) -> dict[str, Any]:
-    names = [name for name, size in a[1].items() if b[1].get(name) == size]
+    Eight weights a byte, and nothing is unpacked. NaN where no matrix has the same name and shape in both.
+    """
+    names = [name for name, shape in a.shapes.items() if b.shapes.get(name) == shape]
     if not names:
         return {"jaccard": np.nan, "chance": np.nan, "matrices": 0}
     both, kept_a, kept_b = (
         np.array([_ones(bits) for bits in sides], dtype=np.float64)
         for sides in (
-            [a[0][name] & b[0][name] for name in names],
-            [a[0][name] for name in names],
-            [b[0][name] for name in names],
+            [a.bits[name] & b.bits[name] for name in names],
+            [a.bits[name] for name in names],
+            [b.bits[name] for name in names],
         )
     )
     union = float((kept_a + kept_b - both).sum())
     return {
         "jaccard": float(both.sum()) / union if union else np.nan,
-        "chance": jaccard_chance(kept_a, kept_b, [a[1][name] for name in names]),
+        "chance": jaccard_chance(kept_a, kept_b, [int(np.prod(a.shapes[name])) for name in names]),
         "matrices": len(names),
     }
 

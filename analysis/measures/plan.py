@@ -16,7 +16,7 @@ from engine.metrics import ITEM_SCORES
 from engine.record import Level, RecordError, Run
 
 STUDY = (
-    "degradation", "spread", "safe", "ranking", "controls", "pareto", "flip_counts", "flip_slices", "exemplars", "recovery", "tokenizer", "overlap", "calibration_matrix",
+    "degradation", "spread", "safe", "ranking", "controls", "pareto", "flip_counts", "flip_slices", "exemplars", "recovery", "tokenizer", "overlap", "calibration_matrix", "probed",
 )  # fmt: skip
 # Read level measures too, and so come after them; the names of those that they read.
 LATER = {

@@ -33,6 +33,7 @@ from analysis.measures import (
     overlap,
     paths,
     plan,
+    probed,
     states,
 )
 from analysis.measures.plan import Job, Study, Wish
@@ -215,7 +216,8 @@ def study_frames(store: Path, name: str, problems: tables.Problems = None) -> di
         "recovery": recovery.recovery(tables.recovery_lines(store, name, problems)),
         "tokenizer": text.tokenizer(texts),
         "overlap": overlap.overlap(study),
-        "calibration_matrix": calibrated.matrix(study, found["degradation"]),
+        "calibration_matrix": calibrated.matrix(study, found["degradation"], own),
+        "probed": probed.probed(study),
     }
 
 

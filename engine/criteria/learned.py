@@ -1,19 +1,29 @@
 """Gates that are trained with the weights, soft movement and L0: their state, around the pure formulas of `gates` (M§3).
 
 Both keep one score per weight and share one shape, which `engine.pruning.Gates` drives at every step:
-`factor(name, weight, share, training)` gives what multiplies the matrix in the forward pass, `backward(name, weight,
+`factors(weights, share, training)` gives what multiplies each matrix in the forward pass, `backward(name, weight,
 grad, strength, share)` adds to the scores' gradients, `step(factor)` moves the scores, and `masks()` says in the end
 what stays. `share` is how far the schedule has come, from 0 to 1; `grad` is ∂L/∂ŵ, the gradient of the weight as the
-network saw it. The scores are learned by Adam, because a plain step would be the size of w·g and never reach a
-threshold. The sparsity is an outcome, steered by the penalty's strength.
+network saw it. All scores are checked at once after their step: a look at every matrix would stall an accelerator.
+The scores are learned by Adam, because a plain step would be the size of w·g and never reach a threshold. The
+sparsity is an outcome, steered by the penalty's strength.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from engine.criteria.arguments import number, shaped, wide
-from engine.criteria.gates import hard_concrete, hard_concrete_penalty, soft_movement_penalty, soft_threshold_mask
+from engine.criteria.arguments import finite, number, shaped, wide
+from engine.criteria.gates import (
+    concrete,
+    expected_open,
+    growing_penalty,
+    hard_concrete,
+    soft_masks,
+    soft_threshold_mask,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +34,7 @@ OPEN = 2.197  # log α at the start: σ(2.197) = 0.9
 
 
 class _Learned:
-    """Scores per matrix with their Adam, created at the first `factor` of a matrix."""
+    """Scores per matrix with their Adam, created at the first `factors`."""
 
     def __init__(self, lr: float, start: float) -> None:
         number("lr", lr, 0, open_low=True)
@@ -42,7 +52,7 @@ class _Learned:
         return self.scores[name]
 
     def step(self, factor: float) -> None:
-        """One step of Adam on all scores, at `factor` of the peak learning rate."""
+        """One step of Adam on all scores, at `factor` of the peak learning rate; refuses what is not finite after it."""
         import torch
 
         if self._optimizer is None:
@@ -52,6 +62,9 @@ class _Learned:
             group["lr"] = self.lr * factor
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
+        if not math.isfinite(float(torch.stack([score.detach().sum() for score in self.scores.values()]).sum())):
+            for name, score in self.scores.items():
+                finite(f"scores of {name}", score)
 
     @property
     def count(self) -> int:
@@ -103,17 +116,17 @@ class SoftMovement(_Learned):
         self.threshold = threshold
         self.share = 0.0
 
-    def factor(self, name: str, weight: Tensor, share: float, training: bool) -> Tensor:
-        """The keep-mask at this point of the schedule, as 0/1 factors."""
+    def factors(self, weights: Mapping[str, Tensor], share: float, training: bool) -> State:
+        """The keep-masks at this point of the schedule, as 0/1 factors."""
         self.share = share
-        mask = soft_threshold_mask(self._score(name, weight), share * self.threshold)
-        return mask.to(weight.dtype)
+        masks = soft_masks([self._score(*item) for item in weights.items()], share * self.threshold)
+        return {name: mask.to(weight.dtype) for (name, weight), mask in zip(weights.items(), masks, strict=True)}
 
     def backward(self, name: str, weight: Tensor, grad: Tensor, strength: float, share: float) -> None:
         """Add both parts of the score's gradient."""
         score = self.scores[name]
         shaped("grad", grad, weight.shape)
-        penalty = soft_movement_penalty(score, share * self.threshold, self.threshold, strength)
+        penalty = growing_penalty(score, share * self.threshold, self.threshold, strength)
         (penalty / len(self.scores)).backward()
         assert score.grad is not None
         score.grad.addcmul_(wide(weight), wide(grad))
@@ -138,22 +151,25 @@ class L0(_Learned):
         super().__init__(lr, OPEN)
         self._sampled: State = {}
 
-    def factor(self, name: str, weight: Tensor, share: float, training: bool) -> Tensor:
+    def factors(self, weights: Mapping[str, Tensor], share: float, training: bool) -> State:
         """Sampled gates in training, those of evaluation otherwise."""
+        return {name: self._gate(name, weight, training).detach().to(weight.dtype) for name, weight in weights.items()}
+
+    def _gate(self, name: str, weight: Tensor, training: bool) -> Tensor:
         import torch
 
         log_alpha = self._score(name, weight)
         if not training:
-            return hard_concrete(log_alpha.detach()).to(weight.dtype)
+            return concrete(log_alpha.detach())
         noise = torch.rand_like(log_alpha).clamp_(1e-6, 1 - 1e-6)
-        self._sampled[name] = hard_concrete(log_alpha, noise)
-        return self._sampled[name].detach().to(weight.dtype)
+        self._sampled[name] = concrete(log_alpha, noise)
+        return self._sampled[name]
 
     def backward(self, name: str, weight: Tensor, grad: Tensor, strength: float, share: float) -> None:
         """Through the sampled gate, and the penalty."""
         gate = self._sampled.pop(name)
         gate.backward(wide(weight) * wide(grad))
-        (hard_concrete_penalty(self.scores[name]) * (strength / self.count)).backward()
+        (expected_open(self.scores[name]) * (strength / self.count)).backward()
 
     def masks(self) -> State:
         """What stays: gates that are not exactly 0 at evaluation."""

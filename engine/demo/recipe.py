@@ -25,7 +25,7 @@ class Recipe:
     positions: int = 130
     dropout: float = 0.1
     per_template: int = 15
-    steps: int = 3500
+    steps: int = 7000
     batch: int = 48
     translation_batch: int = 12
     matching_batch: int = 20
@@ -44,4 +44,4 @@ class Recipe:
     mean: float = 1.0
     words: float = 1.0
     translation: float = 1.0
-    matching: float = 1.0
+    matching: float = 2.0

@@ -34,7 +34,7 @@ from engine.objectives.outputs import (
     state_cosine,
     state_mse,
 )
-from engine.objectives.weights import alignreg_cosine, alignreg_frobenius, alignreg_step, l2_sp
+from engine.objectives.weights import alignreg_constants, alignreg_cosine, alignreg_frobenius, alignreg_step, l2_sp
 from engine.registry import Entry, Parameter, Registry
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OBJECTIVES",
+    "alignreg_constants",
     "alignreg_cosine",
     "alignreg_frobenius",
     "alignreg_step",

@@ -89,8 +89,9 @@ def contrastive(
             shaped(name, flags, (len(anchors), len(candidates)), "one flag per anchor and candidate:")
     finite("anchors", anchors)
     finite("candidates", candidates)
-    allowed = positives.new_ones(positives.shape) if valid is None else valid.bool()
-    return contrast(_wide(anchors), _wide(candidates), positives.bool() & allowed, allowed, temperature)
+    wanted = positives.bool()
+    allowed = wanted.new_ones(wanted.shape) if valid is None else valid.bool()
+    return contrast(_wide(anchors), _wide(candidates), wanted & allowed, allowed, temperature)
 
 
 def contrast(anchors: Tensor, candidates: Tensor, positives: Tensor, valid: Tensor, temperature: float) -> Tensor:

@@ -16,7 +16,10 @@ from engine.criteria.arguments import choice, dimensions, finite, number, shaped
 if TYPE_CHECKING:
     from torch import Tensor
 
-TILE = 1 << 17  # weights per stretch on a CPU: the temporaries of one stretch stay in the cache
+Found = tuple["Tensor", "Tensor", "Tensor"]  # R, and its gradient as a tensor and the factor still to multiply with
+TILE = (
+    1 << 19
+)  # weights per stretch on a CPU: few enough for the third-level cache, and so many that no thread waits for Python
 
 
 def alignreg_cosine(reference: Tensor, weight: Tensor, mask: Tensor, per: str = "unit") -> tuple[Tensor, Tensor]:
@@ -26,7 +29,7 @@ def alignreg_cosine(reference: Tensor, weight: Tensor, mask: Tensor, per: str = 
     """
     choice("per", per, ("unit", "layer"))
     _check(reference, weight, mask)
-    return _cosine(reference, weight, mask, per=per)
+    return _whole(_cosine(reference, weight, mask, per=per))
 
 
 def alignreg_frobenius(reference: Tensor, weight: Tensor, mask: Tensor, squared: bool = True) -> tuple[Tensor, Tensor]:
@@ -38,13 +41,13 @@ def alignreg_frobenius(reference: Tensor, weight: Tensor, mask: Tensor, squared:
     _check(reference, weight, mask)
     if not bool(reference.any()):
         raise ValueError("reference: must not be all zero: the distance is measured in units of its norm")
-    return _frobenius(reference, weight, mask, squared=squared)
+    return _whole(_frobenius(reference, weight, mask, squared=squared))
 
 
 def l2_sp(reference: Tensor, weight: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """`R = ‖m⊙(w0 − w)‖²`: the distance of the survivors alone, AlignReg's control (M§4.1; Li et al. 2018)."""
     _check(reference, weight, mask)
-    return _l2(reference, weight, mask)
+    return _whole(_l2(reference, weight, mask))
 
 
 def _check(reference: Tensor, weight: Tensor, mask: Tensor) -> None:
@@ -56,55 +59,65 @@ def _check(reference: Tensor, weight: Tensor, mask: Tensor) -> None:
 
 
 # The formulas without checks, on stacks of matrices (…×O×I): R is summed over the stack, the gradient is per matrix.
+# The gradient comes as a new tensor and what to multiply it with, which adding it to another does in the same pass.
+# `known` is what depends on the reference alone (`CONSTANTS`), for a caller that calls at every step.
 
 
-def _cosine(reference: Tensor, weight: Tensor, mask: Tensor, per: str = "unit") -> tuple[Tensor, Tensor]:
+def _cosine(reference: Tensor, weight: Tensor, mask: Tensor, per: str = "unit", known: Tensor | None = None) -> Found:
     """`1 − cos = ½‖d‖²` with d the difference of the unit vectors; its gradient is `−(d + ½‖d‖²·v̂)/‖v‖`.
 
-    Exact algebra, and unlike `1 − cos` and `cos·v̂ − r̂` it does not cancel when the two are nearly parallel.
+    Exact algebra, and unlike `1 − cos` and `cos·v̂ − r̂` it does not cancel when the two are nearly parallel. It is
+    worked out on `‖w0‖·d`, so that the reference itself need not be scaled.
     """
     import torch
 
     kept, present = _kept(weight, mask)
-    axes = -1 if per == "unit" else (-2, -1)
-    target = wide(reference)
-    target_norm, kept_norm = (torch.linalg.vector_norm(x, dim=axes, keepdim=True) for x in (target, kept))
-    live = (target_norm > 0) & (kept_norm > 0)
-    inverse = live / kept_norm.masked_fill(~live, 1.0)
-    gap = (target * (live / target_norm.masked_fill(~live, 1.0))).addcmul_(kept, inverse, value=-1)
-    half = 0.5 * torch.linalg.vector_norm(gap, dim=axes, keepdim=True).square()
-    value = torch.where(live, half, 1.0).sum()
-    return value, gap.addcmul_(kept, half * inverse).mul_(-inverse).mul_(present)
+    norm = _norm(reference, per) if known is None else known
+    kept_norm = _norm(kept, per)
+    live = (norm > 0) & (kept_norm > 0)
+    ratio = torch.where(live, norm / kept_norm, 0.0)
+    gap = torch.addcmul(wide(reference), kept, ratio, value=-1)
+    half = torch.where(live, 0.5 * (_norm(gap, per) / norm).square(), 1.0)
+    factor = torch.where(live, -1 / (norm * kept_norm), 0.0)
+    return half.sum(), gap.addcmul_(kept, half * ratio).mul_(present), factor
+
+
+def _norm(values: Tensor, per: str) -> Tensor:
+    import torch
+
+    return torch.linalg.vector_norm(wide(values), dim=-1 if per == "unit" else (-2, -1), keepdim=True)
 
 
 def _frobenius(
-    reference: Tensor, weight: Tensor, mask: Tensor, squared: bool = True, scale: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """`scale`: O/‖w0‖² (squared) of the whole matrix, for a caller that passes only some of its rows."""
+    reference: Tensor, weight: Tensor, mask: Tensor, squared: bool = True, known: Tensor | None = None
+) -> Found:
+    """`known`: O/‖w0‖² of the whole matrix, also where only some of its rows are passed."""
     import torch
 
     kept, present = _kept(weight, mask)
     gap = kept.sub_(wide(reference))
     size = torch.linalg.vector_norm(gap, dim=(-2, -1), keepdim=True)
+    scale = _frobenius_scale(reference) if known is None else known
     if squared:
-        scale = _frobenius_scale(reference) if scale is None else scale
-        return (scale * size.square()).sum(), gap.mul_(present).mul_(2 * scale)
-    scale = _frobenius_scale(reference).mul(reference.shape[-2]).sqrt()
-    return (scale * size).sum(), gap.mul_(present).mul_(torch.where(size > 0, scale / size, 0.0))
+        return (scale * size.square()).sum(), gap.mul_(present), 2 * scale
+    scale = scale.mul(reference.shape[-2]).sqrt()
+    return (scale * size).sum(), gap.mul_(present), torch.where(size > 0, scale / size, 0.0)
 
 
 def _frobenius_scale(reference: Tensor) -> Tensor:
-    import torch
-
-    norm = torch.linalg.vector_norm(wide(reference), dim=(-2, -1), keepdim=True)
-    return reference.shape[-2] / norm.square()
+    return reference.shape[-2] / _norm(reference, "layer").square()
 
 
-def _l2(reference: Tensor, weight: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def _l2(reference: Tensor, weight: Tensor, mask: Tensor) -> Found:
     import torch
 
     gap = (wide(weight) - wide(reference)).mul_(_factor(mask, wide(weight)))
-    return torch.linalg.vector_norm(gap).square(), gap.mul_(2)
+    return torch.linalg.vector_norm(gap).square(), gap, gap.new_full((1, 1), 2.0)
+
+
+def _whole(found: Found) -> tuple[Tensor, Tensor]:
+    value, gap, factor = found
+    return value, gap.mul_(factor)
 
 
 def _kept(weight: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -118,8 +131,17 @@ def _factor(mask: Tensor, like: Tensor) -> Tensor:
     return mask.to(like.dtype)
 
 
-Kernel = Callable[..., "tuple[Tensor, Tensor]"]
-KERNELS: dict[str, Kernel] = {"alignreg_cosine": _cosine, "alignreg_frobenius": _frobenius, "l2_sp": _l2}
+KERNELS: dict[str, Callable[..., Found]] = {"alignreg_cosine": _cosine, "alignreg_frobenius": _frobenius, "l2_sp": _l2}
+CONSTANTS: dict[str, Callable[..., Tensor]] = {
+    "alignreg_cosine": lambda reference, per="unit": _norm(reference, per),
+    "alignreg_frobenius": lambda reference, squared=True: _frobenius_scale(reference),
+}
+
+
+def alignreg_constants(name: str, references: Mapping[str, Tensor], **shape: Any) -> dict[str, Tensor]:
+    """What of R and its gradient depends on the references alone: a small tensor per matrix, for `alignreg_step`."""
+    find = CONSTANTS.get(name)
+    return {} if find is None else {key: find(reference.detach(), **shape) for key, reference in references.items()}
 
 
 def alignreg_step(
@@ -129,53 +151,83 @@ def alignreg_step(
     masks: Mapping[str, Tensor],
     grads: Mapping[str, Tensor],
     strength: float,
+    constants: Mapping[str, Tensor] | None = None,
     **shape: Any,
-) -> tuple[Tensor, Tensor]:
-    """Add `strength·∇R` of every matrix to `grads`, in place; return R and ‖∇R‖ over all matrices (M§4.1).
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Add `strength·∇R` of every matrix to `grads`, in place; return R, ‖∇R‖ and ‖grads as they were‖ (M§4.1).
 
-    `name` is a row of `OBJECTIVES` that needs "reference" and `shape` its own parameters (`per`, `squared`). The
-    same sums as one call per matrix, fast enough for every training step: a CPU works through stretches of rows
-    that stay in the cache, an accelerator through stacks of equal shapes, and values are not checked. Nothing is
-    read back from the device.
+    `name` is a row of `OBJECTIVES` that needs "reference" and `shape` its own parameters (`per`, `squared`);
+    `constants` are those of `alignreg_constants`, found here where they are left out. The same sums as one call per
+    matrix, fast enough for every training step: a CPU works through stretches of rows that stay in the cache, an
+    accelerator through stacks of equal shapes, and values are not checked. Nothing is read back from the device.
     """
     import torch
 
     choice("name", name, tuple(KERNELS))
     number("strength", strength, 0)
     cpu = next(iter(weights.values())).device.type == "cpu"
-    stretches = (_tiles if cpu else _stacks)(name, references, weights, masks, grads, shape)
+    known = alignreg_constants(name, references, **shape) if constants is None else constants
+    stretches = list((_tiles if cpu else _stacks)(references, weights, masks, grads, known, shape))
 
-    def work(stretch: Stretch) -> tuple[Tensor, Tensor]:
-        target, weight, mask, gradients, extra = stretch
-        value, gradient = KERNELS[name](target, weight, mask, **shape, **extra)
-        torch._foreach_add_(gradients, list(gradient.to(gradients[0].dtype)), alpha=strength)
-        return value, torch.linalg.vector_norm(gradient).square()
+    def work(part: list[Stretch]) -> list[Found]:
+        return [_add(KERNELS[name], stretch, strength, shape) for stretch in part]
 
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        values, squares = zip(*(pool.map if cpu else map)(work, stretches), strict=True)
-    return torch.stack(values).sum(), torch.stack(squares).sum().sqrt()
+    threads = torch.get_num_threads() if cpu else 1
+    if threads == 1:
+        sums = work(stretches)
+    else:
+        with ThreadPoolExecutor(threads, initializer=_alone) as pool:
+            parts = [stretches[first::threads] for first in range(threads)]
+            sums = [found for some in pool.map(work, parts) for found in some]
+    values, own, task = (torch.stack(column).sum() for column in zip(*sums, strict=True))
+    return values, own.sqrt(), task.sqrt()
+
+
+def _alone() -> None:
+    """One thread of torch's for each of ours, or as many again would fight for the cores. It holds for this thread."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 Stretch = tuple["Tensor", "Tensor", "Tensor", "list[Tensor]", dict[str, Any]]
 Group = Mapping[str, "Tensor"]
 
 
+def _add(kernel: Callable[..., Found], stretch: Stretch, strength: float, shape: Mapping[str, Any]) -> Found:
+    """Add one stretch's gradient; R, and the squares of its gradient and of those that it was added to."""
+    import torch
+
+    target, weight, mask, gradients, extra = stretch
+    value, gap, factor = kernel(target, weight, mask, **shape, **extra)
+    task = torch.stack(torch._foreach_norm(gradients)).square().sum()
+    own = (torch.linalg.vector_norm(gap, dim=-1, keepdim=True) * factor).square().sum()
+    if gap.dim() == gradients[0].dim() and gap.dtype == gradients[0].dtype:
+        gradients[0].addcmul_(gap, factor, value=strength)
+    else:
+        found = gap.mul_(factor).to(gradients[0].dtype)
+        torch._foreach_add_(gradients, list(found) if found.dim() > gradients[0].dim() else [found], alpha=strength)
+    return value, own, task
+
+
 def _tiles(
-    name: str, references: Group, weights: Group, masks: Group, grads: Group, shape: Mapping[str, Any]
+    references: Group, weights: Group, masks: Group, grads: Group, known: Group, shape: Mapping[str, Any]
 ) -> Iterator[Stretch]:
-    """Some rows at a time where R is a sum over rows, otherwise a matrix at a time; each as a stack of one."""
+    """Some rows at a time where R is a sum over rows, otherwise a matrix at a time."""
     apart = shape.get("per", "unit") == "unit" and shape.get("squared", True)
     for key, weight in weights.items():
-        extra = {"scale": _frobenius_scale(references[key])} if name == "alignreg_frobenius" and apart else {}
         rows = max(1, TILE // weight.shape[1]) if apart else weight.shape[0]
+        whole = [group[key].detach() for group in (references, weights, masks)]
+        constant = known.get(key)
         for start in range(0, weight.shape[0], rows):
             part = slice(start, start + rows)
-            target, kept, mask = (group[key].detach()[None, part] for group in (references, weights, masks))
+            target, kept, mask = (values[part] for values in whole)
+            extra = {} if constant is None else {"known": constant if len(constant) == 1 else constant[part]}
             yield target, kept, mask, [grads[key][part]], extra
 
 
 def _stacks(
-    name: str, references: Group, weights: Group, masks: Group, grads: Group, shape: Mapping[str, Any]
+    references: Group, weights: Group, masks: Group, grads: Group, known: Group, shape: Mapping[str, Any]
 ) -> Iterator[Stretch]:
     """All matrices of one shape at a time, so that a few kernels serve a whole model."""
     import torch
@@ -187,4 +239,5 @@ def _stacks(
         target, kept, mask = (
             torch.stack([group[key].detach() for key in keys]) for group in (references, weights, masks)
         )
-        yield target, kept, mask, [grads[key] for key in keys], {}
+        extra = {"known": torch.stack([known[key] for key in keys])} if known else {}
+        yield target, kept, mask, [grads[key] for key in keys], extra

@@ -136,14 +136,16 @@ class Encoded:
         items = np.asarray(items)
         return items if self.counts is None else spans(self.starts()[items], self.counts[items])
 
-    def batch(self, items: Sequence[int] | np.ndarray, device: torch.device) -> dict[str, Tensor]:
-        """All rows of the given items, padded to the longest: input_ids, attention_mask, [token_type_ids], targets,
+    def batch(
+        self, items: Sequence[int] | np.ndarray, device: torch.device, width: int | None = None
+    ) -> dict[str, Tensor]:
+        """All rows of the given items, padded to the longest (or to `width` tokens): input_ids, attention_mask, [token_type_ids], targets,
         the type's own features, and `counts`, the rows of each item."""
         import torch
 
         items = np.asarray(items)
         rows = self.rows_of(items)
-        width = max(len(self.tokens[row]) for row in rows)
+        width = width or max(len(self.tokens[row]) for row in rows)
         padded = {"input_ids": (self.tokens, self.pad), **{name: (lists, 0) for name, lists in self.per_token.items()}}
         if self.segments is not None:
             padded["token_type_ids"] = (self.segments, 0)

@@ -192,7 +192,13 @@ def linearised(cell: Any) -> str:
 
 
 def _texts(cell: Any) -> tuple[str, ...]:
-    return tuple(text for text in ((cell,) if isinstance(cell, str) else map(str, cell)) if text.strip())
+    """The references of a cell: a text, texts, or DART's `{"source": […], "text": […]}` in either way of nesting it."""
+    if isinstance(cell, Mapping):
+        return _texts(cell.get("text", ()))
+    texts = (
+        [cell] if isinstance(cell, str) else [one.get("text", "") if isinstance(one, Mapping) else one for one in cell]
+    )
+    return tuple(text for text in map(str, texts) if text.strip())
 
 
 TYPE = Generation()

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.tasks import words
+from engine.tasks.baselines import baselines
 from engine.tasks.batches import IGNORED, MASKED, Encoded, Ragged, Rows
-from engine.tasks.sequence import classification_baselines, softmax
+from engine.tasks.sequence import softmax
 from engine.tasks.types import Scored, TaskType
 
 if TYPE_CHECKING:
@@ -30,10 +31,13 @@ class Joint(TaskType):
 
     name: str = "joint"
     columns: tuple[str, ...] = ("tokens", "tags", "intent")
+    optional: tuple[str, ...] = ("annotated",)
+    instead: tuple[tuple[str, tuple[str, ...]], ...] = words.ANNOTATED
     metric: str = "accuracy"
     pooling: str = "first"
     windows: bool = True
     open_labels: bool = True
+    head_order: tuple[int, ...] = ()
     intents: tuple[int, ...] = ()  # places of the intents among the labels
 
     def prepare(self, frame: pd.DataFrame, split: str, where: str) -> tuple[pd.DataFrame, list[str]]:
@@ -66,7 +70,7 @@ class Joint(TaskType):
 
     def baselines(self, frame: pd.DataFrame, labels: tuple[str, ...]) -> dict[str, float]:
         """Of the intent."""
-        return classification_baselines(frame["intent"], [labels[output] for output in self.intents])
+        return baselines(self.metric, frame["intent"], [labels[output] for output in self.intents])
 
     def load(self, name: str, **settings: Any) -> Any:
         """Load `AutoModelForTokenClassification`."""

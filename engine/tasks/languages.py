@@ -126,92 +126,178 @@ yi|Yiddish|Germanic|Hebrew|0.3|yid ydd
 zh|Chinese|Sino-Tibetan|Han|46.9|zho chi cmn zh-cn zho-cn zh-hans
 zh-hant|Chinese (traditional)|Sino-Tibetan|Han|16.6|zh-tw zh-hk zho-tw zho-hk zho-hant cmn-hant
 ace|Acehnese|Austronesian|Latin|0|
+acm|Mesopotamian Arabic|Afro-Asiatic|Arabic|0|
+acq|Taizzi-Adeni Arabic|Afro-Asiatic|Arabic|0|
+aeb|Tunisian Arabic|Afro-Asiatic|Arabic|0|
+ajp|South Levantine Arabic|Afro-Asiatic|Arabic|0|
 an|Aragonese|Romance|Latin|0|arg
+ang|Old English|Germanic|Latin|0|
+apc|North Levantine Arabic|Afro-Asiatic|Arabic|0|
+arc|Aramaic|Afro-Asiatic|Syriac|0|
 arq|Algerian Arabic|Afro-Asiatic|Arabic|0|
+ars|Najdi Arabic|Afro-Asiatic|Arabic|0|
 ary|Moroccan Arabic|Afro-Asiatic|Arabic|0|
 arz|Egyptian Arabic|Afro-Asiatic|Arabic|0|
 ast|Asturian|Romance|Latin|0|
+awa|Awadhi|Indo-Aryan|Devanagari|0|
 ay|Aymara|Aymaran|Latin|0|aym ayr
+azb|South Azerbaijani|Turkic|Arabic|0|
 ba|Bashkir|Turkic|Cyrillic|0|bak
 ban|Balinese|Austronesian|Latin|0|
 bbj|Ghomala|Niger-Congo|Latin|0|
+be-x-old|Belarusian (Taraskievica)|Slavic|Cyrillic|0|be-tarask
 bem|Bemba|Niger-Congo|Latin|0|
-bho|Bhojpuri|Indo-Aryan|Devanagari|0|
+bho|Bhojpuri|Indo-Aryan|Devanagari|0|bh bih
+bjn|Banjar|Austronesian|Latin|0|
 bm|Bambara|Mande|Latin|0|bam
 bo|Tibetan|Sino-Tibetan|Tibetan|0|bod tib
+bug|Buginese|Austronesian|Latin|0|
 bzd|Bribri|Chibchan|Latin|0|
+cbk|Chavacano|Creole|Latin|0|cbk-zam
+cdo|Eastern Min|Sino-Tibetan|Latin|0|
+ce|Chechen|Northeast Caucasian|Cyrillic|0|che
 ceb|Cebuano|Austronesian|Latin|0|
+cjk|Chokwe|Niger-Congo|Latin|0|
 ckb|Kurdish (Sorani)|Iranian|Arabic|0|
 cni|Ashaninka|Arawakan|Latin|0|
+co|Corsican|Romance|Latin|0|cos
+crh|Crimean Tatar|Turkic|Latin|0|
+csb|Kashubian|Slavic|Latin|0|
 cv|Chuvash|Turkic|Cyrillic|0|chv
 de-ba|Bavarian|Germanic|Latin|0|bar
 de-muc|Bavarian (Munich)|Germanic|Latin|0|
 de-st|South Tyrolean|Germanic|Latin|0|
+dik|Dinka|Nilo-Saharan|Latin|0|din
+diq|Zazaki|Iranian|Latin|0|zza
 dv|Dhivehi|Indo-Aryan|Thaana|0|div
+dyu|Dyula|Mande|Latin|0|
 dz|Dzongkha|Sino-Tibetan|Tibetan|0|dzo
 ee|Ewe|Niger-Congo|Latin|0|ewe
+eml|Emilian-Romagnol|Romance|Latin|0|
+ext|Extremaduran|Romance|Latin|0|
+ff|Fula|Niger-Congo|Latin|0|ful fuv
+fj|Fijian|Austronesian|Latin|0|fij
 fo|Faroese|Germanic|Latin|0|fao
 fon|Fon|Niger-Congo|Latin|0|
+frr|North Frisian|Germanic|Latin|0|
 fur|Friulian|Romance|Latin|0|
+gan|Gan|Sino-Tibetan|Han|0|
 gn|Guarani|Tupian|Latin|0|grn gug
 got|Gothic|Germanic|Gothic|0|
 grc|Ancient Greek|Hellenic|Greek|0|
 gsw|Swiss German|Germanic|Latin|0|
+hak|Hakka|Sino-Tibetan|Latin|0|
 hch|Wixarika|Uto-Aztecan|Latin|0|
+hne|Chhattisgarhi|Indo-Aryan|Devanagari|0|
 hsb|Upper Sorbian|Slavic|Latin|0|
 ht|Haitian Creole|Creole|Latin|0|hat
+ia|Interlingua|Constructed|Latin|0|ina
 ig|Igbo|Niger-Congo|Latin|0|ibo
 ilo|Ilocano|Austronesian|Latin|0|
+io|Ido|Constructed|Latin|0|ido
+jbo|Lojban|Constructed|Latin|0|
 kab|Kabyle|Afro-Asiatic|Latin|0|
+kac|Jingpho|Sino-Tibetan|Latin|0|
+kam|Kamba|Niger-Congo|Latin|0|
+kbp|Kabiye|Niger-Congo|Latin|0|
+kea|Cape Verdean Creole|Creole|Latin|0|
+kg|Kongo|Niger-Congo|Latin|0|kon
 ki|Kikuyu|Niger-Congo|Latin|0|kik
+kmb|Kimbundu|Niger-Congo|Latin|0|
+kr|Kanuri|Nilo-Saharan|Latin|0|kau knc
+ks|Kashmiri|Indo-Aryan|Arabic|0|kas
+ksh|Colognian|Germanic|Latin|0|
 lb|Luxembourgish|Germanic|Latin|0|ltz
 lg|Ganda|Niger-Congo|Latin|0|lug
 li|Limburgish|Germanic|Latin|0|lim
 lij|Ligurian|Romance|Latin|0|
 lmo|Lombard|Romance|Latin|0|
 ln|Lingala|Niger-Congo|Latin|0|lin
+ltg|Latgalian|Baltic|Latin|0|
+lua|Luba-Kasai|Niger-Congo|Latin|0|
 luo|Luo|Nilo-Saharan|Latin|0|
-lzh|Classical Chinese|Sino-Tibetan|Han|0|
+lus|Mizo|Sino-Tibetan|Latin|0|
+lzh|Classical Chinese|Sino-Tibetan|Han|0|zh-classical
+mag|Magahi|Indo-Aryan|Devanagari|0|
 mai|Maithili|Indo-Aryan|Devanagari|0|
+map-bms|Banyumasan|Austronesian|Latin|0|
+mhr|Eastern Mari|Uralic|Cyrillic|0|
 mi|Maori|Austronesian|Latin|0|mri mao
 min|Minangkabau|Austronesian|Latin|0|
+mni|Meitei|Sino-Tibetan|Bengali|0|
 mos|Mossi|Niger-Congo|Latin|0|
 mt|Maltese|Afro-Asiatic|Latin|0|mlt
+mwl|Mirandese|Romance|Latin|0|
+mzn|Mazanderani|Iranian|Arabic|0|
 nah|Nahuatl|Uto-Aztecan|Latin|0|nhi
+nan|Southern Min|Sino-Tibetan|Latin|0|zh-min-nan
 nap|Neapolitan|Romance|Latin|0|
 nds|Low German|Germanic|Latin|0|
 nn|Norwegian Nynorsk|Germanic|Latin|0|nno
+nov|Novial|Constructed|Latin|0|
 nqo|N'Ko|Mande|N'Ko|0|
+nso|Northern Sotho|Niger-Congo|Latin|0|
+nus|Nuer|Nilo-Saharan|Latin|0|
 ny|Chichewa|Niger-Congo|Latin|0|nya
 oc|Occitan|Romance|Latin|0|oci
+os|Ossetian|Iranian|Cyrillic|0|oss
 oto|Otomi|Oto-Manguean|Latin|0|ote
+pag|Pangasinan|Austronesian|Latin|0|
+pap|Papiamento|Creole|Latin|0|
 pcm|Nigerian Pidgin|Creole|Latin|0|
+pdc|Pennsylvania German|Germanic|Latin|0|
+pms|Piedmontese|Romance|Latin|0|
+pnb|Western Punjabi|Indo-Aryan|Arabic|0|
 qaf|Algerian Arabizi|Afro-Asiatic|Latin|0|
 qu|Quechua|Quechuan|Latin|0|que quy quz
 rm|Romansh|Romance|Latin|0|roh
+rn|Rundi|Niger-Congo|Latin|0|run
 rw|Kinyarwanda|Niger-Congo|Latin|0|kin
+sah|Yakut|Turkic|Cyrillic|0|
+sat|Santali|Austroasiatic|Ol Chiki|0|
 sc|Sardinian|Romance|Latin|0|srd
 scn|Sicilian|Romance|Latin|0|
+sco|Scots|Germanic|Latin|0|
 se|Northern Sami|Uralic|Latin|0|sme
+sg|Sango|Creole|Latin|0|sag
+sgs|Samogitian|Baltic|Latin|0|bat-smg
+sh|Serbo-Croatian|Slavic|Latin|0|hbs
+shn|Shan|Kra-Dai|Burmese|0|
 shp|Shipibo-Konibo|Panoan|Latin|0|
+simple|Simple English|Germanic|Latin|0|
 sm|Samoan|Austronesian|Latin|0|smo
 sn|Shona|Niger-Congo|Latin|0|sna
+ss|Swati|Niger-Congo|Latin|0|ssw
 st|Southern Sotho|Niger-Congo|Latin|0|sot
 syr|Syriac|Afro-Asiatic|Syriac|0|aii
+szl|Silesian|Slavic|Latin|0|
+taq|Tamasheq|Afro-Asiatic|Latin|0|
 tar|Raramuri|Uto-Aztecan|Latin|0|
 tg|Tajik|Iranian|Cyrillic|0|tgk
 ti|Tigrinya|Afro-Asiatic|Ethiopic|0|tir
 tk|Turkmen|Turkic|Latin|0|tuk
 tn|Tswana|Niger-Congo|Latin|0|tsn
 to|Tongan|Austronesian|Latin|0|ton
+tpi|Tok Pisin|Creole|Latin|0|
 ts|Tsonga|Niger-Congo|Latin|0|tso
 tt|Tatar|Turkic|Cyrillic|0|tat
+tum|Tumbuka|Niger-Congo|Latin|0|
 tw|Twi|Niger-Congo|Latin|0|twi ak aka
+tzm|Central Atlas Tamazight|Afro-Asiatic|Tifinagh|0|
+umb|Umbundu|Niger-Congo|Latin|0|
 vec|Venetian|Romance|Latin|0|
+vep|Veps|Uralic|Latin|0|
+vls|West Flemish|Germanic|Latin|0|
+vo|Volapük|Constructed|Latin|0|vol
+vro|Voro|Uralic|Latin|0|fiu-vro
+wa|Walloon|Romance|Latin|0|wln
 war|Waray|Austronesian|Latin|0|
 wo|Wolof|Niger-Congo|Latin|0|wol
+wuu|Wu|Sino-Tibetan|Han|0|
+xmf|Mingrelian|Kartvelian|Georgian|0|
 yo|Yoruba|Niger-Congo|Latin|0|yor
-yue|Cantonese|Sino-Tibetan|Han|0|
+yue|Cantonese|Sino-Tibetan|Han|0|zh-yue
+zea|Zeelandic|Germanic|Latin|0|
 zu|Zulu|Niger-Congo|Latin|0|zul
 """
 
@@ -223,7 +309,7 @@ _SCRIPTS = {
     "ethi": "Ethiopic", "geor": "Georgian", "grek": "Greek", "gujr": "Gujarati", "guru": "Gurmukhi",
     "hang": "Hangul", "hani": "Han", "hans": "Han", "hant": "Han", "hebr": "Hebrew", "jpan": "Japanese",
     "khmr": "Khmer", "knda": "Kannada", "laoo": "Lao", "latn": "Latin", "mlym": "Malayalam", "mymr": "Burmese",
-    "nkoo": "N'Ko", "orya": "Odia", "sinh": "Sinhala", "syrc": "Syriac", "taml": "Tamil", "telu": "Telugu",
+    "nkoo": "N'Ko", "olck": "Ol Chiki", "orya": "Odia", "sinh": "Sinhala", "syrc": "Syriac", "taml": "Tamil", "telu": "Telugu", "tfng": "Tifinagh",
     "thaa": "Thaana", "thai": "Thai", "tibt": "Tibetan",
 }  # fmt: skip
 

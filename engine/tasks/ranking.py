@@ -34,6 +34,7 @@ class Ranking(TaskType):
     optional: tuple[str, ...] = ("group",)
     metric: str = "ndcg"
     pooling: str = "first"
+    head_order: tuple[int, ...] = ()
     grades: tuple[float, ...] = ()
 
     def prepare(self, frame: pd.DataFrame, split: str, where: str) -> tuple[pd.DataFrame, list[str]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine.tasks.baselines import baselines
 from engine.tasks.batches import Encoded, Ragged, Rows, one_each
 from engine.tasks.types import Scored, TaskType
 
@@ -23,6 +24,7 @@ class Classification(TaskType):
     name: str = "sequence"
     columns: tuple[str, ...] = ("text", "label")
     metric: str = "accuracy"
+    head_order: tuple[int, ...] = ()
     pooling: str = "first"
 
     def strata(self, frame: pd.DataFrame) -> pd.Series:
@@ -30,8 +32,8 @@ class Classification(TaskType):
         return frame["label"]
 
     def baselines(self, frame: pd.DataFrame, labels: tuple[str, ...]) -> dict[str, float]:
-        """1/C, and the share of the most frequent label of these rows."""
-        return classification_baselines(frame["label"], labels)
+        """Of the headline: guessing, and always the same label."""
+        return baselines(self.metric, frame["label"], labels)
 
     def load(self, name: str, **settings: Any) -> Any:
         """Load `AutoModelForSequenceClassification`."""
@@ -79,11 +81,6 @@ def encode_texts(
     found = tokenizer(*texts, truncation=True, max_length=max_length, return_attention_mask=False, verbose=False)
     kinds = found.get("token_type_ids") if segments else None
     return Encoded(list(found["input_ids"]), targets, tokenizer.pad_token_id, kinds, **more)
-
-
-def classification_baselines(names: pd.Series, labels: Sequence[str]) -> dict[str, float]:
-    """1/C, and the share of the most frequent of `names`."""
-    return {"chance": 1 / max(1, len(labels)), "majority": float(names.value_counts(normalize=True).iloc[0])}
 
 
 def classified(logits: np.ndarray, targets: np.ndarray, labels: Sequence[str]) -> Scored:

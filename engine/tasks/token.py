@@ -31,11 +31,14 @@ class Tokens(TaskType):
 
     name: str = "token"
     columns: tuple[str, ...] = ("tokens", "tags")
+    optional: tuple[str, ...] = ("annotated",)
+    instead: tuple[tuple[str, tuple[str, ...]], ...] = words.ANNOTATED
     metric: str = "token_accuracy"
     pooling: str = "word"
     windows: bool = True
     open_labels: bool = True
     most_states: int | None = 512
+    head_order: tuple[int, ...] = ()
     spans: bool = False
 
     def prepare(self, frame: pd.DataFrame, split: str, where: str) -> tuple[pd.DataFrame, list[str]]:

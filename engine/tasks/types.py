@@ -47,11 +47,12 @@ class TaskType(Protocol):
     """What the engine asks of a task type.
 
     `columns` are needed beside the optional id, `optional` are used where the data has them, `may_be_empty` may hold
-    empty cells. `metric` is the headline (a row of engine.metrics.METRICS) and what the dense model is chosen by.
+    empty cells. `instead`: a column that, where the study names it, stands for others. `metric` is the headline (a row of engine.metrics.METRICS) and what the dense model is chosen by.
     `pooling` is the pooling of `z` and of the kept activations, beside `mean`. `windows`: long items are cut into
     windows and lose nothing. `open_labels`: the head has an output for every label of all of train, also for
     those that a cap cuts off, and labels that only test has count as wrong (see `strict`).
     `classes`: the head has one output per label, so that a checkpoint's own head is matched by the labels' names.
+    `head_order`: the head's output that stands for each label, where a checkpoint's own head has them in another order (empty: in this one).
     `most_states`: how many rows of `representation` a batch may bring to an objective (None: all).
     """
 
@@ -61,9 +62,11 @@ class TaskType(Protocol):
     pooling: str
     optional: tuple[str, ...] = ()
     may_be_empty: tuple[str, ...] = ()
+    instead: tuple[tuple[str, tuple[str, ...]], ...] = ()
     windows: bool = False
     open_labels: bool = False
     classes: bool = True
+    head_order: tuple[int, ...] = ()
     most_states: int | None = None
 
     # -- data ----------------------------------------------------------------------------------------------------
@@ -98,6 +101,10 @@ class TaskType(Protocol):
         """The type with another headline."""
         return replace(self, metric=metric)  # type: ignore[type-var]
 
+    def for_head(self, order: tuple[int, ...]) -> TaskType:
+        """The type for a checkpoint's own head, whose outputs it takes in this order."""
+        return replace(self, head_order=order)  # type: ignore[type-var]
+
     def baselines(self, frame: pd.DataFrame, labels: tuple[str, ...]) -> dict[str, float]:
         """Value of the headline metric by `chance` (guessing) and `majority` (the best constant answer) on these rows."""
         return {"chance": 0.0, "majority": 0.0}
@@ -115,7 +122,7 @@ class TaskType(Protocol):
     def logits(self, model: nn.Module, batch: Batch) -> Tensor:
         """Run the model: what `loss`, `rows` and `outputs` read. Leading axis: the batch's rows (choice: its items)."""
         found: Tensor = model(**inputs(batch)).logits
-        return found
+        return found[..., list(self.head_order)] if self.head_order else found
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Mean task loss of a batch, in float32 (M§4)."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine.tasks.annotated import parsed
 from engine.tasks.batches import IGNORED, Encoded, Rows, per_item
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 CONTEXT = 4  # a window of a long sentence begins with up to 1/CONTEXT of its room in words already labelled
 UNKNOWN = -1  # the target of a word whose tag training does not have: it counts, and is never predicted
+ANNOTATED = (("annotated", ("tokens", "tags")),)  # one column that stands for both
 PROBE_WORDS = 1000  # words per language whose states are kept
 
 
@@ -27,7 +29,9 @@ def as_list(cell: Any) -> tuple[str, ...]:
 
 
 def prepare_words(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[str]]:
-    """`tokens` and `tags` as tuples, with the rows whose numbers differ as a problem."""
+    """`tokens` and `tags` as tuples, from the column `annotated` where there is one; rows that do not fit are a problem."""
+    if "annotated" in frame:
+        return _unfolded(frame, where)
     tokens, tags = ([as_list(cell) for cell in frame[column]] for column in ("tokens", "tags"))
     wrong = [row for row, (words, marks) in enumerate(zip(tokens, tags, strict=True)) if len(words) != len(marks)]
     if wrong:
@@ -36,6 +40,20 @@ def prepare_words(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[s
             f"{where}: tokens and tags must be equally many; got {len(tokens[row])} and {len(tags[row])} in row {row + 1} ({len(wrong)} such rows)"
         ]
     return frame.assign(tokens=tokens, tags=tags), []
+
+
+def _unfolded(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[str]]:
+    """`annotated` as `tokens` and `tags`."""
+    found, wrong = [], []
+    for row, text in enumerate(frame["annotated"]):
+        try:
+            found.append(parsed(text))
+        except ValueError as error:
+            wrong.append(f"{error} in row {row + 1}")
+    if wrong:
+        return frame, [f"{where}: annotated {wrong[0]} ({len(wrong)} such rows)"]
+    tokens, tags = ([pair[side] for pair in found] for side in (0, 1))
+    return frame.drop(columns="annotated").assign(tokens=tokens, tags=tags), []
 
 
 def pieces_of(tokenizer: Any, words: Iterable[str], room: int) -> dict[str, list[int]]:

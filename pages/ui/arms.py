@@ -56,7 +56,10 @@ def newest(names: Sequence[str]) -> str:
 def choose(facts: Sequence[loading.Facts]) -> Choice | None:
     """The controls for arms, reference, level and split; None where fewer than two arms are chosen."""
     every = [(found.study, method) for found in facts for method in measured.methods_of(found)]
-    preselected = _spread_out(every, len(facts))
+    plain = [arm for arm in every if _plain(facts, arm)]
+    preselected = _spread_out(
+        [*plain[: len(facts)], *(arm for arm in every if arm not in plain[: len(facts)])], len(facts)
+    )
     names = {text(arm): arm for arm in every}
     label = (lambda name: names[name][1]) if len(facts) == 1 else str
     chosen = controls.several("arms", "Methods to compare", list(names), [text(arm) for arm in preselected], label)
@@ -66,7 +69,7 @@ def choose(facts: Sequence[loading.Facts]) -> Choice | None:
     levels = _levels(facts, arms)
     first, second, third = st.columns([2, 1, 1])
     with first:
-        start = next((text(arm) for arm in arms if _plain(facts, arm)), text(arms[0]))
+        start = text(max(arms, key=lambda arm: (_plain(facts, arm), _recipe(facts, arm) == "magnitude")))
         reference = controls.choose("reference", "Against", [text(arm) for arm in arms], start, label, help="The arm that every other one is compared with.")  # fmt: skip
     with second:
         level = controls.level(levels)
@@ -76,7 +79,7 @@ def choose(facts: Sequence[loading.Facts]) -> Choice | None:
 
 
 def _spread_out(every: Sequence[Arm], studies: int) -> list[Arm]:
-    """The first arms of every study in turn, at most `MOST`."""
+    """The first arms of every study, at most `MOST` in all."""
     share = max(1, MOST // max(1, studies))
     taken: dict[str, int] = {}
     found = []
@@ -88,8 +91,12 @@ def _spread_out(every: Sequence[Arm], studies: int) -> list[Arm]:
 
 
 def _plain(facts: Sequence[loading.Facts], arm: Arm) -> bool:
-    recipes = {found.study: found.recipes for found in facts}
-    return recipes[arm[0]].get(arm[1]) == "magnitude"
+    """Is this magnitude pruning as the recipe has it, and not a changed form under another name?"""
+    return _recipe(facts, arm) == arm[1] == "magnitude"
+
+
+def _recipe(facts: Sequence[loading.Facts], arm: Arm) -> str:
+    return next(found.recipes.get(arm[1], "") for found in facts if found.study == arm[0])
 
 
 def _levels(facts: Sequence[loading.Facts], arms: Sequence[Arm]) -> list[float]:
@@ -111,9 +118,12 @@ def comparisons(choice: Choice) -> Iterator[tuple[str, str | None]]:
     yield from combinations(choice.studies, 2)
 
 
-def stored(choice: Choice, name: str) -> pd.DataFrame:
-    """The rows of `pairs`, `contrasts` or `mask_pairs` for the arms' studies; what is not there has a button."""
-    frames = []
+def stored(choice: Choice, name: str) -> pd.DataFrame | None:
+    """The rows of `pairs`, `contrasts` or `mask_pairs` for the arms' studies; what is not there has a button.
+
+    None where there is nothing but buttons, so that no empty figure stands under them.
+    """
+    frames, missing = [], False
     for study, other in comparisons(choice):
         frame = loading.comparison(study, other, name)
         if frame is None and other is not None:
@@ -121,6 +131,7 @@ def stored(choice: Choice, name: str) -> pd.DataFrame:
         if frame is not None:
             frames.append(frame)
             continue
+        missing = True
         what = (
             f"{study} and {other} have not been compared yet."
             if other
@@ -129,6 +140,8 @@ def stored(choice: Choice, name: str) -> pd.DataFrame:
         arguments = ("--against", other) if other else ()
         measuring.missing(study, f"{what} Comparing reads predictions, masks and stored measures.", f"compare-{study}-{other or 'own'}", arguments, "compare")  # fmt: skip
     frames = [frame for frame in frames if len(frame)]
+    if not frames and missing:
+        return None
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 

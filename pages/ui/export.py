@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import os
+import shutil
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 _PICTURE = "prunoscope.picture"  # what the camera over every figure saves
 PICTURES = {"png": "PNG", "svg": "SVG"}
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")  # what kaleido draws with
 MOST_LATEX = 200  # rows; a longer table is no table of a paper
 
 
@@ -43,7 +46,8 @@ def figure(shown: Any, key: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         _button("HTML", lambda: shown.figure.to_html(include_plotlyjs=True, full_html=True), f"{key}.html", "text/html", key,
                 "One file of about 5 MB that opens offline.")  # fmt: skip
-        if importlib.util.find_spec("kaleido"):
+        lacking = missing()
+        if not lacking:
             for form, name in PICTURES.items():
                 _button(
                     name, lambda form=form: shown.figure.to_image(form, scale=2), f"{key}.{form}", f"image/{form}", key
@@ -53,7 +57,14 @@ def figure(shown: Any, key: str) -> None:
             key=f"picture-{key}", on_change=_choose_picture, args=(f"picture-{key}",), label_visibility="collapsed",
             help="What the camera button over every figure saves; the browser makes the picture.",
         )  # fmt: skip
-        st.caption("from the camera over the figure")
+        st.caption("from the camera over the figure" + (f"; files by a button need {lacking}" if lacking else ""))
+
+
+def missing() -> str:
+    """What buttons for PNG and SVG lack on this machine; nothing where they work. The camera needs neither."""
+    if not importlib.util.find_spec("kaleido"):
+        return "kaleido (pip install kaleido) and a Chromium"
+    return "" if any(shutil.which(name) for name in BROWSERS) or os.environ.get("BROWSER_PATH") else "a Chromium"
 
 
 def _choose_picture(key: str) -> None:

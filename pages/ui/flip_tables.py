@@ -29,9 +29,9 @@ PERCENT = {
 
 def filtered(rows: pd.DataFrame, wanted: str) -> pd.DataFrame:
     """The rows of all items that are as `wanted` (a key of `FILTERS`) in the languages of the table."""
-    flips = rows.groupby("id", sort=False)["flip"]
-    broken, total = flips.agg(lambda found: (found == "broken").sum()), flips.size()
-    repaired = flips.agg(lambda found: (found == "repaired").sum())
+    is_flip = pd.DataFrame({"id": rows["id"], **{name: rows["flip"] == name for name in ("broken", "repaired")}})
+    counts = is_flip.groupby("id", sort=False).sum()  # not one call per item: a study has hundreds
+    broken, repaired, total = counts["broken"], counts["repaired"], rows.groupby("id", sort=False).size()
     kept = {
         "broken": broken > 0,
         "alone": broken == 1,

@@ -155,6 +155,15 @@ def pack(run: str, heavy: bool) -> bytes:
     return target.getvalue()
 
 
+def pack_folder(folder: Path) -> bytes:
+    """A zip file of an exported model, under the folder's name."""
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            archive.write(path, f"{folder.name}/{path.relative_to(folder)}")
+    return target.getvalue()
+
+
 def unpack(data: io.BufferedIOBase | io.BytesIO | Path) -> str:
     """Bring in an archived run; returns its name. Nothing is written outside the store, and nothing over what is there.
 

@@ -49,7 +49,7 @@ def draw(study: str, facts: loading.Facts) -> None:
 
 def queue(study: str, method: str, seed: int, projection: str) -> None:
     """In the place of a path that has not been made: the button that has it made."""
-    cost = " AlignedUMAP compiles for about half a minute first." if projection == "aligned" else ""
+    cost = " AlignedUMAP takes about a minute, most of it to compile." if projection == "aligned" else ""
     text = f"There is no {PROJECTIONS[projection]} through the levels of {method}, seed {seed}, yet.{cost} It needs levels that kept activations."
     wish = ("--path", "--run", f"{method}-s{seed}", "--projection", projection)
     measuring.missing(study, text, "path", wish)

@@ -109,9 +109,9 @@ def methods_of(facts: loading.Facts) -> list[str]:
 
 def scores_of(facts: loading.Facts) -> list[str]:
     """The scores that the study's predictions hold, its own first."""
-    from engine.metrics import SCORES
+    from engine.metrics import scores_of as names
 
-    return [facts.metric, *(name for name in SCORES.get(facts.type, ()) if name != facts.metric)]
+    return list(names(facts.type, facts.metric))
 
 
 def breaks(facts: loading.Facts) -> bool:

@@ -24,7 +24,7 @@ FAMILIES = {
     "M§4.5": "Baselines",
     "M§4.6": "Compositions",
 }
-LAST = "Other"
+LAST, BROUGHT_IN = "Other", "Pruned elsewhere"
 # What a new method starts with where the study has none to copy from and the recipe names none.
 VALUES = {"levels": [0.5, 0.7, 0.9], "sizes": [0.5, 0.25, 0.1], "strength": [1.0, 4.0, 16.0]}
 TABLES = {"criterion": "criteria", "objective": "objectives", "schedule": "schedules"}
@@ -34,18 +34,24 @@ MORE = ("granularity", "path", "start", "keep_weights", "include", "exclude")  #
 def pruning() -> dict[str, Any]:
     """The recipes that a study may list, by name, in the order of their families."""
     rows = {name: row for name, row in loading.table("recipes").items() if not _control(row)}
-    order = [*dict.fromkeys(FAMILIES.values()), LAST]
+    order = [*dict.fromkeys(FAMILIES.values()), LAST, BROUGHT_IN]
     return dict(sorted(rows.items(), key=lambda item: order.index(family(item[1]))))
 
 
 def _control(row: Any) -> bool:
-    """Is this one of the runs that every study has anyway, or one that is brought in and not run?"""
-    brought_in = bool(row.options.get("checkpoint"))
-    return brought_in or bool(row.options.get("control", row.options.get("criterion") is None))
+    """Is this one of the runs that every study has anyway?"""
+    return not _brought_in(row) and bool(row.options.get("control", row.options.get("criterion") is None))
+
+
+def _brought_in(row: Any) -> bool:
+    """Is this a model that was pruned elsewhere, of which only the folder is asked for?"""
+    return bool(row.options.get("checkpoint"))
 
 
 def family(row: Any) -> str:
     """The family of a recipe."""
+    if _brought_in(row):
+        return BROUGHT_IN
     return FAMILIES.get(row.section, LAST)
 
 
@@ -88,7 +94,7 @@ def _add(numbers: list[int], known: dict[int, dict[str, Any]], key: str) -> None
         name = axis(rows[recipe])
         last = [known[old][name] for old in numbers if known[old].get(name)]
         values = rows[recipe].options.get("values") or (last[-1] if last else VALUES.get(name, []))
-        known[number] = {"recipe": recipe, name: list(values)}
+        known[number] = {"recipe": recipe, name: list(values)[-1:] if _brought_in(rows[recipe]) else list(values)}
         numbers.append(number)
 
     button.button("Add", key=f"{key}.add-button", on_click=add, disabled=not recipe, width="stretch")
@@ -107,8 +113,12 @@ def _method(values: Mapping[str, Any], key: str, numbers: list[int], number: int
         )
         if row:
             st.caption(show.escape(row.what))
-        result = form.fields("method", values, key, [axis(row) if row else "levels", "name"])
-        if row and not _control(row):
+        brought_in = bool(row and _brought_in(row))
+        names = [*(["checkpoint"] if brought_in else []), axis(row) if row else "levels", "name"]
+        result = form.fields("method", values, key, names)
+        if brought_in:
+            st.caption("A folder on the server, with safetensors. Give the one sparsity that the model has, and set “Task head” above to “keep”.")  # fmt: skip
+        elif row and not _control(row):
             with st.expander("Settings of this method"):
                 result = _settings(result, row, key)
     return result

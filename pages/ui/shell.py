@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import streamlit as st
 
 from engine.record import RecordError
-from pages.ui import link, loading, navigation, show, tour
+from pages.ui import link, loading, navigation, notify, show, tour
 
 
 class _EndedError(Exception):
@@ -39,7 +39,7 @@ def page(key: str) -> Iterator[navigation.Place]:
     corner = None if bare else _head(place)
     notices = st.container()
     if not bare:
-        _sidebar()
+        _sidebar(key)
         tour.banner(key)
     complete = False
     try:
@@ -65,8 +65,10 @@ def _head(place: navigation.Place) -> st.delta_generator.DeltaGenerator:
     return corner
 
 
-def _sidebar() -> None:
+def _sidebar(key: str) -> None:
     with st.sidebar:
+        if key != "monitor":  # which looks by itself, and more often
+            notify.watch()
         if loading.readonly():
             st.badge(
                 "Read-only",

@@ -175,7 +175,8 @@ def _scale(row: Any) -> str:
 
 
 def _provenance(row: Any) -> str:
-    return "; ".join(part for part in (getattr(row, "section", ""), getattr(row, "source", "")) if part)
+    parts = dict.fromkeys((getattr(row, "section", ""), getattr(row, "source", "")))
+    return "; ".join(part for part in parts if part not in ("", "–"))
 
 
 def number(name: str, value: str, label: str | None = None, delta: str | None = None) -> None:

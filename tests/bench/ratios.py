@@ -114,12 +114,13 @@ def steps() -> Iterator[Row]:
     from engine.objectives import OBJECTIVES
     from engine.plan import Part
     from engine.pruning import Gradual, Pruning
+    from engine.teacher import Teacher
 
     model, kind, encoded, masked, accelerator = _workbench()
     settings = trainer.Settings(1, 32, 1e-5, 0.01, 0.1, 1.0, 8, 5)
     rows = np.arange(32)
     handle = accelerator("cpu", "auto", False)
-    teacher = guidance.Teacher.of(model, encoded, kind, handle)
+    teacher = Teacher.of(model, encoded, kind, handle)
     reference = guidance.reference_weights(model, masked.matrices)
     optimizer = trainer.make_optimizer(model, settings)
     model.train()
@@ -139,7 +140,7 @@ def steps() -> Iterator[Row]:
     pins = CRITERIA["pins"]
     state = pins.function(**pins.defaults())
     shared = (model, encoded, kind, handle)
-    own = guidance.SelfRegularised(part("self_regularised"), *shared, np.arange(32), lambda rows: 0.0, True)
+    own = guidance.SelfRegularised(part("self_regularised"), *shared, np.arange(32), 32, lambda rows: 0.0, True)
     own.teacher = teacher
     many = 4096 + len(rows)  # as many others as the contrast asks for
     banks = {name: torch.randn(many, model.config.hidden_size).half() for name in ("pretrained", "finetuned")}

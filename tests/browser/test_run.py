@@ -157,3 +157,18 @@ def stop_everything(store: Path) -> None:
             queue.cancel(store, row.name)
         time.sleep(0.5)
     raise AssertionError(f"still running: {queue.rows(store)}")
+
+
+def test_a_run_that_ends_is_announced_on_another_page(browser: Browser, serve: Serve, store: Path) -> None:
+    """The page that is open looks at the queue by itself, every few seconds, and only while something is at work."""
+    name = "synthetic/random-s1"
+    (store / name).mkdir()
+    queue.submit(store, [name])
+    server = serve(store)
+    with watched(browser, server.url) as page:
+        page.goto(f"{server.url}/methods?kind=languages")
+        settle(page)
+        expect(page.get_by_text("1 run at work or waiting")).to_be_visible()
+        assert queue.cancel(store, name) == "cancelled"
+        expect(page.locator("[data-testid=stToast]")).to_contain_text("random-s1 is cancelled")
+        expect(page.get_by_text("1 run at work or waiting")).to_have_count(0)

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from analysis import report, story, storyboard
 from analysis.measures import compare
 from engine import record
+from engine.registry import table
 from tests.browser.conftest import SIZE, Serve, Server, settle, watched
 from tests.synthetic import Shape, write_store
 from tests.test_measures import quiet
@@ -73,12 +74,48 @@ def test_a_cold_link_restores_a_comparison(tab: Page, shared: Server) -> None:
     assert tab.locator("[data-testid=stAlert]").count() == 0
 
 
-@pytest.mark.parametrize("view", ["Inside the network", "Masks", "Size and speed", "Suite", "Settings"])
+@pytest.mark.parametrize("view", ["Inside the network", "Masks", "Maps", "Size and speed", "Suite", "Settings"])
 def test_every_view_of_a_comparison(tab: Page, shared: Server, view: str) -> None:
     visit(tab, shared, "compare")
     tab.get_by_role("button", name=view, exact=True).or_(tab.get_by_role("radio", name=view, exact=True)).first.click()
     settle(tab)
     expect(tab.locator(f"{FIGURE}, [data-testid=stDataFrame]").first).to_be_visible()
+
+
+MARKED = "gd => [...gd.data].reduce((sum, trace) => sum + (trace.selectedpoints || []).length, 0)"
+
+
+def encircle(page: Page, chart: Locator) -> None:
+    """Draw a lasso around the left half of a map."""
+    box = chart.locator(".nsewdrag").first.bounding_box()
+    assert box is not None
+    left, top, right, bottom = box["x"] + 2, box["y"] + 2, box["x"] + box["width"] / 2, box["y"] + box["height"] - 2
+    page.mouse.move(left, top)
+    page.mouse.down()
+    for x, y in ((right, top), (right, bottom), (left, bottom), (left, top + 4)):
+        page.mouse.move(x, y, steps=6)
+    page.mouse.up()
+
+
+def test_a_lasso_on_one_map_marks_the_other(browser: Browser, tab: Page, shared: Server) -> None:
+    visit(tab, shared, f"compare?studies={STUDY}&view=maps")
+    charts = tab.locator(FIGURE)
+    expect(charts).to_have_count(2)
+    charts.first.scroll_into_view_if_needed()
+    encircle(tab, charts.nth(1))
+    expect(tab.get_by_text("marked examples")).to_be_visible()
+    settle(tab)
+    counts = [charts.nth(place).evaluate(MARKED) for place in (0, 1)]
+    assert counts[0] == counts[1] > 1 and "items=" in tab.url
+    with watched(browser, shared.url) as other:
+        other.goto(tab.url)
+        settle(other)
+        expect(other.locator(FIGURE)).to_have_count(2)
+        assert [other.locator(FIGURE).nth(place).evaluate(MARKED) for place in (0, 1)] == counts
+    tab.get_by_role("button", name="Clear the lasso").click()
+    expect(tab.get_by_text("marked examples")).to_have_count(0)
+    settle(tab)
+    assert [charts.nth(place).evaluate(MARKED) for place in (0, 1)] == [0, 0]
 
 
 # -- Present -------------------------------------------------------------------------------------------------------
@@ -155,6 +192,10 @@ def test_a_report_opens_with_the_network_blocked(browser: Browser, told: Path, t
     expect(arabic).to_be_visible()
     assert arabic.evaluate("cell => getComputedStyle(cell).direction") == "rtl"
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert page.locator("#methods math").count() >= 2 and page.locator("merror").count() == 0
+    page.emulate_media(media="print")
+    assert page.locator("details:visible").count() == 0 and page.locator(".modebar:visible").count() == 0
+    page.emulate_media(media="screen")
     assert len(page.pdf(format="A4")) > 50_000
     context.close()
     assert not wrong, wrong
@@ -237,6 +278,17 @@ def test_good_and_bad_files_are_uploaded(browser: Browser, serve: Serve, tmp_pat
         expect(page.get_by_text("The data is read.")).to_be_visible()
 
 
+@pytest.mark.parametrize("kind", ["measures", "criteria", "objectives", "scores"])
+def test_every_formula_of_the_methods_page_is_drawn(tab: Page, shared: Server, kind: str) -> None:
+    """The same formulas as in the report: drawn by the app's own KaTeX, none left as source."""
+    visit(tab, shared, f"methods?kind={kind}")
+    rows = [row for row in table(kind).values() if row.formula]
+    for row in rows[:: max(1, len(rows) // 4)]:
+        visit(tab, shared, f"methods?kind={kind}&entry={row.name}")
+        expect(tab.locator(".katex").first).to_be_visible()
+        assert tab.locator(".katex-error").count() == 0, row.name
+
+
 def test_text_of_every_script_is_shown_as_it_is(tab: Page, shared: Server) -> None:
     """Shaped glyphs, not boxes: a rendered Arabic word is narrower than the sum of its isolated letters."""
     visit(tab, shared, "methods")
@@ -254,7 +306,21 @@ def test_text_of_every_script_is_shown_as_it_is(tab: Page, shared: Server) -> No
 
 
 @pytest.mark.parametrize(
-    "address", ["", "degradation", "compare", "present", "runs", "methods", "new-study", "monitor"]
+    "address",
+    [
+        "",
+        "degradation",
+        "compare",
+        "compare?view=inside",
+        "compare?view=maps",
+        "compare?view=suite",
+        "present",
+        "present?mode=show",
+        "runs",
+        "methods",
+        "new-study",
+        "monitor",
+    ],
 )
 def test_a_phone_shows_every_page_without_sideways_scrolling(browser: Browser, shared: Server, address: str) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
