@@ -22,7 +22,7 @@ VIEWS = {
 STATES = {"change": "pruned less dense", "dense": "dense", "pruned": "pruned"}
 ALL = "all"
 CHANGES = ("atlas", "languages")  # views of items that broke or were repaired
-ANSWERS = ("confusion", "exemplars")  # views of items' classes
+ANSWERS = {"confusion": False, "exemplars": True}  # views of items' classes; whether they ask for nothing beside them
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,9 @@ with shell.page("flips"):
             f"Items of this study are only better or worse, never right or wrong, so that none can break: its score is "
             f"{show.escape(show.title(facts.metric))}. “By kind of item” shows which items it drops on."
         )
-    elif view in ANSWERS and not measured.classes(facts):
+    elif view in ANSWERS and not measured.classes(facts, ANSWERS[view]):
         st.info("This needs a task whose every item has one class for an answer.")
     else:
+        if view in CHANGES and (what := measured.right_where(facts)):
+            st.caption(what)
         DRAW[view](choice, facts)

@@ -217,7 +217,7 @@ def test_generation_scores_equal_sacrebleu():
 
 
 def test_tables_agree():
-    assert set(metrics.METRICS) == set(metrics.FUNCTIONS)
+    assert set(metrics.METRICS) == set(metrics.FUNCTIONS) == set(metrics.STATISTICS) == set(metrics.ITEM_SCORES)
     assert {name for _, name in ALL} == set(metrics.FUNCTIONS)
     assert metrics.scores_of("pair", "binary_f1") == ("binary_f1", "accuracy", "macro_f1", "matthews")
     assert metrics.scores_of("regression", "pearson") == ("pearson", "spearman")
@@ -226,6 +226,14 @@ def test_tables_agree():
     for row in metrics.METRICS.values():
         assert row.what and row.formula and row.source and row.unit and row.section.startswith("M§")
         assert row.low is not None and row.high == 1.0
+
+
+@pytest.mark.parametrize("name", [name for name, row in metrics.ITEM_SCORES.items() if row.constant])
+def test_what_a_constant_answer_scores(name):
+    gold = np.array([0, 0, 0, 1, 1, 2, 2, 2, 2, 3.0])
+    constants = [np.stack([gold == answer, gold, np.full(10, answer)], 1) for answer in range(4)]
+    best = max(metrics.FUNCTIONS[name](stats) for stats in constants)
+    assert metrics.ITEM_SCORES[name].constant(gold) == pytest.approx(best)
 
 
 def test_finite_widens_and_names_what_is_wrong():

@@ -168,6 +168,12 @@ def scored(metric: str) -> str:
     return f"{title} (× 100)" if row and row.unit == "correlation" else f"{title} (%)"
 
 
+def amount(metric: str, value: float) -> str:
+    """A score in a sentence, on the scale of its axis: `81.4%`, and `65.9` for a correlation of .659."""
+    row = METRICS.get(metric)
+    return theme.percent(value).removesuffix("%") if row and row.unit == "correlation" else theme.percent(value)
+
+
 def point_of(metric: str) -> str:
     """What a point of a difference is: `points of Accuracy`."""
     row = METRICS.get(metric)

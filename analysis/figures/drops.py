@@ -15,6 +15,7 @@ from analysis import theme
 from analysis.figures.base import (
     INTERVAL,
     Shown,
+    amount,
     band,
     bars,
     blank,
@@ -104,7 +105,7 @@ def _lines_reading(rows: pd.DataFrame, language: str) -> str:
     contenders = top[top["recipe"] != "random"]
     best = (contenders if len(contenders) else top).sort_values("drop").iloc[0]
     text = f"At {theme.level(best['sparsity'])} sparsity {best['method']} loses least on {named(language)}"
-    return f"{text}: {theme.points(best['drop'])} ({theme.interval(best['drop_low'], best['drop_high'])}) of {theme.percent(best['dense'])}."
+    return f"{text}: {theme.points(best['drop'])} ({theme.interval(best['drop_low'], best['drop_high'])}) of {amount(_metric(rows), best['dense'])}."
 
 
 def drop_heatmap(frame: pd.DataFrame, method: str, split: str = "test", dark: bool = False) -> Shown:

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from analysis import theme
-from analysis.figures.base import exact, tested
+from analysis.figures.base import exact, scored, tested
 from analysis.figures.drops import MEAN, named
 from pages.ui import controls, show
 
@@ -83,11 +83,12 @@ def numbers(rows: pd.DataFrame) -> None:
     rows = rows.assign(place=rows["language"].map(places)).sort_values(["method", "place"])
     table = pd.DataFrame({"method": rows["method"], "language": rows["language"].map(theme.language_name)})
     formats: dict[str, Any] = dict.fromkeys(("method", "language"), st.column_config.TextColumn(pinned=True))
+    metric = str(rows["metric"].iloc[0])
     for name, (heading, factor, form) in COLUMNS.items():
+        heading = scored(metric).replace(show.title(metric), name) if name in ("dense", "pruned") else heading
         table[heading] = factor * rows[name]
         formats[heading] = st.column_config.NumberColumn(format=form)
     show.table(table, "degradation-numbers", column_config=formats)
-    metric = str(rows["metric"].iloc[0])
     st.caption(
         f"{show.title(metric)}: drops against dense on the same items, over seeds, with 95% intervals. p: {tested(metric)}, "
         "the doubled median over seeds; Holm over the whole study, so that hiding a method or language changes no p. Detectable: the "

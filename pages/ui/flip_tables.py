@@ -51,7 +51,7 @@ def items(rows: pd.DataFrame, languages: list[str], texts: pd.DataFrame | None) 
     table.columns = list(table.columns)
     if "label" in rows:
         table.insert(0, "label", rows.drop_duplicates("id").set_index("id")["label"].reindex(table.index))
-    if texts is not None:
+    if texts is not None and "text" in texts:
         first = texts[texts["language"] == languages[0]].drop_duplicates("id").set_index("id")["text"]
         table.insert(0, "text", first.reindex(table.index))
     table = table.reset_index()

@@ -121,11 +121,20 @@ def breaks(facts: loading.Facts) -> bool:
     return facts.metric not in ITEM_SCORES or ITEM_SCORES[facts.metric].whole
 
 
-def classes(facts: loading.Facts) -> bool:
-    """Whether every item of this study has one class for an answer."""
+def right_where(facts: loading.Facts) -> str:
+    """What makes an item right, where that is not simply its answer; empty where it is."""
+    from engine.metrics import ITEM_SCORES
+
+    row = ITEM_SCORES.get(facts.metric)
+    return "" if row is None or row.correct else f"An item counts as right where all of it is: {row.title} 1."
+
+
+def classes(facts: loading.Facts, alone: bool = False) -> bool:
+    """Whether every item of this study has a class for an answer; `alone`: and nothing else."""
     from engine.metrics import CLASSES, STATS
 
-    return STATS.get(facts.type, CLASSES) == CLASSES
+    columns = STATS.get(facts.type, CLASSES)
+    return columns == CLASSES if alone else columns[: len(CLASSES)] == CLASSES
 
 
 def poolings(frame: pd.DataFrame) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine import record
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 DETAILS = ("language", "split", "id", "label", "predicted", "text", "pair")
+INPUTS = ("query", "question", "context", "tokens")  # what some task types have in the place of a text, or before it
 CONTROLS = ("dense", "dense_continued")
 Only = tuple[tuple[str, tuple[str, ...]], ...]
 
@@ -67,15 +68,28 @@ def kept_states(path: str) -> tuple[tuple[str, ...], int]:
 
 
 def details(path: str, split: str) -> pd.DataFrame:
-    """Texts, labels and predictions of one split of `details.parquet`, without its lists of probabilities."""
+    """Texts, labels and predictions of one split of `details.parquet`, without its lists of probabilities.
+
+    `text` is what the item says, also where a task type keeps it in other columns (`INPUTS`).
+    """
     import pandas as pd
     import pyarrow.parquet as parquet
 
     try:
-        columns = [name for name in DETAILS if name in parquet.read_schema(path).names]
-        return pd.read_parquet(path, columns=columns, filters=[("split", "==", split)])
+        columns = [name for name in (*DETAILS, *INPUTS) if name in parquet.read_schema(path).names]
+        frame = pd.read_parquet(path, columns=columns, filters=[("split", "==", split)])
     except (OSError, ValueError) as error:
         raise record.RecordError(f"{path}: must be a Parquet table; {error}") from None
+    parts = [name for name in INPUTS if name in frame]
+    if not parts:
+        return frame
+    parts += ["text"] if "text" in frame else []
+    cells = zip(*(frame[name].map(_plain) for name in parts), strict=True)
+    return frame.drop(columns=parts).assign(text=[" · ".join(cell) for cell in cells])
+
+
+def _plain(cell: Any) -> str:
+    return cell if isinstance(cell, str) else " ".join(map(str, cell))
 
 
 def against_dense(scores: pd.DataFrame, metric: str, split: str, seed: int, sources: Sequence[str]) -> pd.DataFrame:
