@@ -12,6 +12,7 @@ import pytest
 from scipy import stats
 
 from analysis import claims, inference, tables
+from analysis.claims import measured
 from engine import config, record
 from engine.demo import claims as command
 from engine.plan import plans
@@ -118,7 +119,7 @@ def test_noise_alone_does_not_change_a_ranking() -> None:
     for _ in range(12):
         source = (rng.random((5, 3, 192)) < quality[:, None, None]).astype(float)
         other = (rng.random((5, 3, 192)) < 0.2 + 0.4 * quality[:, None, None]).astype(float)
-        lows.append(claims.ranking_gap(source, [other], 1))
+        lows.append(measured.ranking_gap(source, [other], 1))
     assert abs(np.mean([gap for gap, _, _ in lows])) < 0.15
     assert sum(low > 0 for _, low, _ in lows) <= 1
 
@@ -127,7 +128,7 @@ def test_a_ranking_that_turns_round_is_seen() -> None:
     rng = np.random.default_rng(1)
     quality = np.array([0.9, 0.8, 0.7, 0.6, 0.5])
     source, other = ((rng.random((5, 3, 400)) < q[:, None, None]).astype(float) for q in (quality, quality[::-1]))
-    gap, low, _ = claims.ranking_gap(source, [other], 1)
+    gap, low, _ = measured.ranking_gap(source, [other], 1)
     assert gap > 1.5 and low > 0
 
 
@@ -156,7 +157,7 @@ def test_languages_that_lose_alike_are_not_told_apart(store: Path, monkeypatch: 
     flat = dict.fromkeys(evidence.items.languages, evidence.items.dense.score["en"])
     object.__setattr__(state, "score", same)
     object.__setattr__(evidence.items.dense, "score", flat)
-    effect, low, high = claims._language_spread(evidence)
+    effect, low, high = measured.language_spread(evidence)
     assert effect <= 0 and claims.verdict(low, high) != "holds"
 
 
