@@ -243,9 +243,10 @@ def _read(
 
 def _chance(config: Mapping[str, Any], columns: tuple[str, ...], stats_NK: Floats, split: str, language: str) -> float:
     # Of classes the statistics know it; for other types the engine recorded what a constant answer scores.
-    constant = scoring.ITEM_SCORES[config["metric"]].constant
-    if constant is not None and columns == scoring.CLASSES:
-        return constant(stats_NK[:, columns.index("gold")])
+    if columns == scoring.CLASSES:
+        found = scoring.majority(config["metric"], stats_NK[:, columns.index("gold")])
+        if found is not None:
+            return found
     known = config.get("baselines", {}).get(split, {}).get(language, {})
     return float(known.get("majority", np.nan))
 

@@ -12,8 +12,8 @@ import scipy.stats
 import sklearn.metrics
 
 from engine import metrics
+from engine.metrics.blind import BLIND, baselines
 from engine.registry import table
-from engine.tasks.baselines import SCORES, baselines
 
 HYPOTHESES = [
     "the cat sat on the mat today",
@@ -140,7 +140,7 @@ def test_classification_scores_equal_scikit_learn(seed):
     assert metrics.binary_f1(stats) == pytest.approx(expected) and 0 < expected < 1
 
 
-@pytest.mark.parametrize("metric", SCORES)
+@pytest.mark.parametrize("metric", BLIND)
 @pytest.mark.parametrize("counts", [(30, 10), (10, 30), (5, 0, 20, 7)])
 def test_baselines_are_what_such_answers_score(metric, counts):
     """Guessing: every item answered by every class with weight 1/C. Always the same: the best of all constants."""
@@ -228,12 +228,12 @@ def test_tables_agree():
         assert row.low is not None and row.high == 1.0
 
 
-@pytest.mark.parametrize("name", [name for name, row in metrics.ITEM_SCORES.items() if row.constant])
+@pytest.mark.parametrize("name", metrics.BLIND)
 def test_what_a_constant_answer_scores(name):
     gold = np.array([0, 0, 0, 1, 1, 2, 2, 2, 2, 3.0])
     constants = [np.stack([gold == answer, gold, np.full(10, answer)], 1) for answer in range(4)]
     best = max(metrics.FUNCTIONS[name](stats) for stats in constants)
-    assert metrics.ITEM_SCORES[name].constant(gold) == pytest.approx(best)
+    assert metrics.majority(name, gold) == pytest.approx(best)
 
 
 def test_finite_widens_and_names_what_is_wrong():

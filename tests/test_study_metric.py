@@ -132,9 +132,13 @@ def test_a_constant_prediction_correlates_by_nothing_and_its_drop_is_whole() -> 
 
 def state(metric: str, method: str, harm: float, languages: tuple[str, ...]) -> State:
     stats = {code: stacked(metric, harm, code)[1] for code in languages}
+    rng = np.random.default_rng(7)
+    # Of single items, not the metric: whether the class is right, or any number.
+    right = metrics.ITEM_SCORES[metric].correct
     score = {
-        code: np.random.default_rng(7).random((SEEDS, ITEMS)) for code in languages
-    }  # of single items: not the metric
+        code: (of_K[..., 0] == of_K[..., 1]).astype(float) if right else rng.random((SEEDS, ITEMS))
+        for code, of_K in stats.items()
+    }
     sparsity = 0.0 if method == "dense" else 0.6
     return State(method, method, sparsity, sparsity, 1, (0, 1), metric, score, score, stats)
 

@@ -11,7 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from analysis import theme
-from engine.metrics import ITEM_SCORES, METRICS
+from engine.metrics import BLIND, ITEM_SCORES, METRICS
 
 INTERVAL = "95% intervals by paired bootstrap over seeds and items"
 NO_STATES = "No kept states yet."
@@ -182,8 +182,7 @@ def point_of(metric: str) -> str:
 
 def floor_of(metric: str) -> str:
     """What the level is called that needs no model."""
-    row = ITEM_SCORES.get(metric)
-    return "chance (majority)" if row is None or row.constant else "best constant answer"
+    return "chance (majority)" if metric in BLIND or metric not in METRICS else "best constant answer"
 
 
 def tested(metric: str) -> str:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine.metrics.blind import baselines
 from engine.tasks import words
-from engine.tasks.baselines import baselines
 from engine.tasks.batches import IGNORED, MASKED, Encoded, Ragged, Rows
 from engine.tasks.sequence import softmax
 from engine.tasks.types import Scored, TaskType

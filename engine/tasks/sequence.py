@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.tasks.baselines import baselines
+from engine.metrics.blind import baselines
 from engine.tasks.batches import Encoded, Ragged, Rows, one_each
 from engine.tasks.types import Scored, TaskType
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +39,7 @@ def _matthews(share_C: Shares) -> tuple[float, float]:
     return 0.0, 0.0
 
 
-SCORES: dict[str, Callable[[Shares], tuple[float, float]]] = {
+BLIND: dict[str, Callable[[Shares], tuple[float, float]]] = {
     "accuracy": _accuracy,
     "macro_f1": _macro_f1,
     "binary_f1": _binary_f1,
@@ -47,8 +47,15 @@ SCORES: dict[str, Callable[[Shares], tuple[float, float]]] = {
 }
 
 
+def majority(metric: str, gold_N: ArrayLike) -> float | None:
+    """What the best constant answer scores against gold class indices; None where classes do not decide it."""
+    return (
+        BLIND[metric](np.bincount(np.asarray(gold_N, dtype=np.int64)) / np.size(gold_N))[1] if metric in BLIND else None
+    )
+
+
 def baselines(metric: str, gold: pd.Series, labels: Sequence[str]) -> dict[str, float]:
     """`chance` and `majority` of a score of classes; `labels`: all answers that there are, in order."""
     share_C = gold.value_counts(normalize=True).reindex(list(labels), fill_value=0.0).to_numpy(dtype=np.float64)
-    chance, majority = SCORES[metric](share_C)
+    chance, majority = BLIND[metric](share_C)
     return {"chance": chance, "majority": majority}
