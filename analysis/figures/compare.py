@@ -23,9 +23,11 @@ from analysis.figures.base import (
     caption,
     count_text,
     in_percent,
+    level_line,
     line,
     plural,
     rows_of,
+    scored,
     seeds_text,
     stacked,
     whiskers,
@@ -197,7 +199,7 @@ def inside_dots(
 
 def _panel(name: str) -> str:
     title, _, better = INSIDE[name]
-    return fill(f"{title} {'▲' if better > 0 else '▼'}", NARROW).replace("\n", "<br>")
+    return fill(f"{title}\xa0{'▲' if better > 0 else '▼'}", NARROW).replace("\n", "<br>")
 
 
 def _panel_dots(
@@ -287,7 +289,11 @@ def size_lines(frame: pd.DataFrame, arms: Sequence[Arm], split: str = "test", da
     rows = rows[rows["nonzeros"].notna()].reset_index(drop=True) if len(rows) else rows
     if rows.empty:
         return blank("No sizes of these arms yet.", "They come with the first finished and measured level.", dark)
-    figure = canvas(dark, x="Non-zero parameters (millions)", y="Mean zero-shot score (%)")
+    metrics = rows["metric"].unique()
+    score = scored(str(metrics[0])) if len(metrics) == 1 else "Score (%)"
+    figure = canvas(dark, x="Non-zero parameters (millions)", y=f"{score}, mean over zero-shot languages")
+    if rows["study"].nunique() == 1:  # each study has a dense model of its own
+        level_line(figure, 100 * float(rows["dense"].iloc[0]), "dense", theme.look(dark).text, "solid")
     for (study, method, recipe), group in stacked(rows, ("study", "method", "recipe")):
         group = group.sort_values("nonzeros")
         style = theme.method_style(str(method), str(recipe), dark)
