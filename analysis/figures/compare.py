@@ -228,18 +228,22 @@ def _panel_dots(
 
 
 def _inside_reading(rows: pd.DataFrame, reference: Arm, arms: Sequence[Arm], sparsity: float) -> str:
-    better = rows["measure"].map(lambda name: INSIDE[name][2])
-    sure = rows[(rows["low"] * rows["high"] > 0) & (better * rows["difference"] > 0) & (rows["recipe"] != "random")]
-    counted = sure.groupby(["study", "method"], sort=False).size()
+    gain = rows["measure"].map(lambda name: INSIDE[name][2]) * rows["difference"]
+    sure = rows.assign(gain=gain)[(rows["low"] * rows["high"] > 0) & (gain != 0) & (rows["recipe"] != "random")]
     head = f"Inside the network at {theme.level(sparsity)}"
-    if counted.empty:
+    if not (sure["gain"] > 0).any():
         return f"{head} no arm is surely better than {named(reference, arms)} in any of these measures."
-    best = counted.idxmax()
-    titles = [
-        INSIDE[name][0].partition(" (")[0]
-        for name in sure[(sure["study"] == best[0]) & (sure["method"] == best[1])]["measure"]
-    ]
-    return f"{head} {named(best, arms)} is better than {named(reference, arms)} in {theme.listed(titles)}."
+    found = sure.assign(sign=np.sign(sure["gain"])).groupby(["study", "method"], sort=False)["sign"]
+    winners = found.sum()[
+        found.max() > 0
+    ]  # of the arms that are better anywhere, the one with fewest measures against it
+    mine = sure[[arm == winners.idxmax() for arm in zip(sure["study"], sure["method"], strict=True)]]
+    ahead, behind = (
+        theme.listed([INSIDE[name][0].partition(" (")[0] for name in part["measure"]])
+        for part in (mine[mine["gain"] > 0], mine[mine["gain"] < 0])
+    )
+    worse = f", worse in {behind}" if behind else ""
+    return f"{head} {named(winners.idxmax(), arms)} is better than {named(reference, arms)} in {ahead}{worse}."
 
 
 def overlap_heatmap(overlap: pd.DataFrame, arms: Sequence[Arm], sparsity: float, dark: bool = False) -> Shown:
