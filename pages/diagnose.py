@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import pandas as pd
 import streamlit as st
 
 from analysis import theme
@@ -25,6 +26,12 @@ VIEWS = {
     "text": "Tokenizer",
 }
 LEAST_LANGUAGES = 4
+# Column of `tokenizer` -> heading, factor to the unit shown (None: text), format.
+COUNTED: dict[str, tuple[str, int | None, str]] = {
+    "n": ("n", 1, "%d"), "unit": ("counted by", None, ""), "fertility": ("tokens per word", 1, "%.2f"),
+    "tokens_per_character": ("tokens per character", 1, "%.2f"), "tokens": ("tokens per text", 1, "%.1f"),
+    "truncated": ("texts cut (%)", 100, "%.1f"), "unknown": ("unknown tokens (%)", 100, "%.1f"),
+}  # fmt: skip
 CONTROLS = ("dense", "dense_continued")
 
 
@@ -108,7 +115,7 @@ def recovered(choice: Choice, facts: loading.Facts) -> None:
         recovery.recovery_lines(lines, choice.level, show.dark()), "diagnose-recovery", definitions=("after_mask",)
     )
     cycles = measured.of_study(choice.study, "recovery")
-    with st.columns([1, 2])[0]:
+    with st.columns(2)[0]:
         measure = controls.choose(
             "measure", "Compare", list(recovery.RECOVERY), "updates_to_recover", recovery.RECOVERY.__getitem__
         )
@@ -126,7 +133,7 @@ def correlated(choice: Choice, facts: loading.Facts) -> None:
         else:
             measured.unmeasured(choice.study, "correlates")
         return
-    columns = st.columns([1, 1, 2])
+    columns = st.columns([2, 3, 3])
     with columns[0]:
         split = controls.split(facts.splits)
     shown = together.correlate_dots(frame, choice.method, choice.level, split, show.dark())
@@ -199,7 +206,7 @@ def calibration(choice: Choice, facts: loading.Facts) -> None:
     if frame is None or frame.empty:
         measured.unmeasured(choice.study, "calibration")
         return
-    columns = st.columns([2, 1, 3])
+    columns = st.columns([3, 2, 5])
     with columns[0]:
         names = [name for name in together.CONFIDENCE if name in frame]
         measure = controls.choose("measure", "Measure", names, format=together.CONFIDENCE.__getitem__)
@@ -223,8 +230,19 @@ def text(choice: Choice, facts: loading.Facts) -> None:
         split = controls.split(facts.splits)
     shown = together.tokenizer_bars(frame, measure, facts.sources, split, show.dark())
     show.figure(shown, "diagnose-text", definitions=(measure,))
-    rows = frame[frame["split"] == split].drop(columns="split")
-    show.table(rows.assign(language=rows["language"].map(theme.language_name)), "diagnose-tokenizer")
+    counted(frame[frame["split"] == split], facts)
+
+
+def counted(rows: pd.DataFrame, facts: loading.Facts) -> None:
+    """Every count of the tokenizer, language by language."""
+    rows = rows.set_index("language").reindex(theme.ordered(rows["language"].tolist(), facts.sources)).reset_index()
+    table = pd.DataFrame({"language": rows["language"].map(theme.language_name)})
+    formats = {}
+    for name, (heading, factor, form) in COUNTED.items():
+        table[heading] = rows[name] if factor is None else factor * rows[name]
+        if factor is not None:
+            formats[heading] = st.column_config.NumberColumn(format=form)
+    show.table(table, "diagnose-tokenizer", column_config=formats)
 
 
 DRAW: dict[str, Callable[[Choice, loading.Facts], None]] = {

@@ -124,7 +124,7 @@ def numbers(run: live.Live) -> None:
         "State": run.state if run.position is None else f"{run.state} ({run.position})",
         "Updates": f"{run.step:,} / {run.total:,}" if run.total else "–",
         "Time left": f"≈ {show.duration(run.eta)}" if run.eta is not None else "–",
-        "Last sign of life": f"{show.duration(run.beat_age)} ago" if run.beat_age is not None else "–",
+        "Since last sign of life": show.duration(run.beat_age) if run.beat_age is not None else "–",
     }
     if run.state == "running":
         values |= {"Examples per second": speed(run), "Memory": memory(run)}
@@ -165,12 +165,12 @@ def _resume(name: str) -> None:
 
 
 def _curves(run: live.Live, lines: list[dict[str, object]]) -> None:
-    charts = {"loss": curves.loss(lines), "score": curves.validation(lines)}
+    metric, sources = _scored(run.name)
+    charts = {"loss": curves.loss(lines), "score": curves.validation(lines, metric)}
     drawn = {name: chart for name, chart in charts.items() if chart is not None}
     for column, (name, chart) in zip(st.columns(2), drawn.items(), strict=False):
         column.altair_chart(chart, key=f"{name}-curve", alt=f"{name} of {run.name} against updates")
-    sources = _sources(run.name)
-    by_language = curves.languages(lines, sources)
+    by_language = curves.languages(lines, metric, sources)
     if by_language is not None:
         st.markdown("Score of each language at the levels finished so far; source languages are drawn heavier.")
         st.altair_chart(by_language, key="language-curve", alt=f"score of each language of {run.name} against sparsity")
@@ -180,9 +180,11 @@ def _curves(run: live.Live, lines: list[dict[str, object]]) -> None:
         st.warning(show.escape(event.get("text", "")))
 
 
-def _sources(name: str) -> tuple[str, ...]:
+def _scored(name: str) -> tuple[str, tuple[str, ...]]:
+    """What the run's study is scored by, and its source languages."""
     study = name.partition("/")[0]
-    return loading.facts(study).sources if study in loading.studies() else ()
+    found = loading.facts(study) if study in loading.studies() else None
+    return (found.metric or "score", found.sources) if found else ("score", ())
 
 
 def log(run: live.Live) -> None:

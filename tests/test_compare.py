@@ -167,7 +167,7 @@ def test_figures_say_what_they_show(store: Path, dark: bool) -> None:
 def test_the_front_is_that_of_pareto() -> None:
     frame = pd.DataFrame(
         {"study": "s", "method": ["a", "b", "c"], "recipe": ["magnitude", "sdp_cc", "random"], "split": "test", "nonzeros": [1e6, 1e6, 2e6],
-         "pruned": [0.8, 0.7, 0.75], "pruned_low": 0.6, "pruned_high": 0.9, "dense": 0.9, "worst": [0.1, 0.2, 0.3], "n": 10, "seeds": 2}
+         "pruned": [0.8, 0.7, 0.75], "pruned_low": 0.6, "pruned_high": 0.9, "dense": 0.9, "worst": [0.1, 0.2, 0.3], "n": 10, "seeds": 2, "metric": "accuracy"}
     )  # fmt: skip
     shown = figures.size_lines(frame, [("s", name) for name in "abc"])
     front = next(trace for trace in shown.figure.data if trace.name == "not dominated")

@@ -275,7 +275,7 @@ def test_the_ranking_of_two_methods(page: Open, tmp_path: Path) -> None:
         small(methods=("random", "magnitude", "sdp_cc"), levels=(0.9,), activations=False, restored=False, kept=False),
     )
     measured(tmp_path)
-    found = table(page("degradation", tmp_path, view="ranking"), "tau")
+    found = table(page("degradation", tmp_path, view="ranking"), "τ")
     assert found["language"].tolist() == ["German (de)", "French (fr)"] and (found["methods"] == 2).all()
 
 
@@ -452,7 +452,7 @@ def test_a_missing_map_has_a_button_that_has_it_made(
     page: Open, stores: dict[str, Path], started: list[list[str]]
 ) -> None:
     app = page("map", "many", projection="umap", level="0.5", method="random")
-    assert "There is no UMAP map of layer 2 (first pooling) for random at 50%, seed 0 yet." in texts(app)
+    assert "There is no UMAP map of layer 2 (first-token pooling) for random at 50%, seed 0 yet." in texts(app)
     press(app, "Compute it now")
     wish = ["--only", "map", "--run", "random-s0", "--level", "0.5", "--projection", "umap", "--layer", "-1"]
     assert started == [["analysis", "measure", str(stores["many"]), "--study", STUDY, *wish]]

@@ -12,6 +12,7 @@ import pandas as pd
 
 from analysis import theme
 from analysis.figures.base import (
+    CONTINUED,
     KEEP_STATES,
     NO_STATES,
     Shown,
@@ -24,6 +25,7 @@ from analysis.figures.base import (
     last_layer,
     level_line,
     line,
+    pooled,
     present,
     rows_of,
     seed_text,
@@ -51,7 +53,7 @@ MEASURES = {
 
 def _how(pooling: str, variant: str) -> str:
     scaled = "z-scored by the dense states" if variant == "zscored" else "raw states"
-    return f"{pooling} pooling, {scaled}"
+    return f"{pooled(pooling)}, {scaled}"
 
 
 def cka_heatmap(
@@ -182,7 +184,7 @@ def _surroundings(figure: Any, both: pd.DataFrame, rows: pd.DataFrame) -> list[s
     x, low, high = _columns(null, "layer", "null_low", "null_high")
     band(figure, x, low, high, theme.GREY, "null")
     ceiling, other = rows_of(both, role="continued", step=int(rows["step"].max())), rows_of(both, role="other seed")
-    for part, name, dash in ((ceiling, "dense, trained on", "longdash"), (other, "dense, another seed", "dot")):
+    for part, name, dash in ((ceiling, CONTINUED, "longdash"), (other, "dense, another seed", "dot")):
         if len(part):
             means = _over_seeds(part, ["layer"]).sort_values("layer")
             thin(figure, means["layer"], means["cka"], name, theme.GREY, dash)
@@ -232,8 +234,8 @@ def cka_along_sparsity(
         line(figure, x, means["cka"], name, style, "%{x:.1f}%: %{y:.3f}", legendgroup=name)
     ceiling = rows_of(both, role="continued")
     if len(ceiling):
-        level_line(figure, float(ceiling["cka"].mean()), "dense, trained on", theme.GREY, "longdash")
-    level_line(figure, float(rows["null_high"].mean()), "97.5% of the null", theme.GREY)
+        level_line(figure, float(ceiling["cka"].mean()), CONTINUED, theme.GREY, "longdash")
+    level_line(figure, float(rows["null_high"].mean()), "97.5% of pairings at random", theme.GREY)
     top = rows[rows["sparsity"] == rows["sparsity"].max()].groupby("method")["cka"].mean()
     where = f"At {theme.level(rows['sparsity'].max())} sparsity layer {layer} of {theme.language_name(language)}"
     reading = f"{where} stays nearest to dense under {top.idxmax()} (CKA {top.max():.2f})"

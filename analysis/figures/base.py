@@ -16,6 +16,8 @@ from engine.metrics import BLIND, ITEM_SCORES, METRICS
 INTERVAL = "95% intervals by paired bootstrap over seeds and items"
 NO_STATES = "No kept states yet."
 KEEP_STATES = "Levels keep the states of the probe examples ([probe] in the study); they show after the next measuring."
+CONTINUED = "dense, trained on"  # the control that follows no mask, as every legend calls it
+POOLED = {"first": "first-token", "last": "last-token", "word": "word-initial"}
 FEW_SEEDS = 5  # below, intervals over seeds cover less than they say (M§6.1)
 
 
@@ -201,6 +203,16 @@ def count_text(values: Iterable[float]) -> str:
     if not numbers:
         return "n unknown"
     return f"n = {numbers[0]}" if len(numbers) == 1 else f"n = {numbers[0]}–{numbers[-1]}"
+
+
+def pooled(pooling: str) -> str:
+    """How states were pooled, as a caption says it: `first-token pooling`."""
+    return f"{POOLED.get(pooling, pooling)} pooling"
+
+
+def state_name(method: str) -> str:
+    """What a legend calls an arm: its name, of the control without a mask what it is."""
+    return CONTINUED if method == "dense_continued" else method
 
 
 def caption(*parts: str) -> str:

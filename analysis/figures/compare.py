@@ -23,9 +23,11 @@ from analysis.figures.base import (
     caption,
     count_text,
     in_percent,
+    level_line,
     line,
     plural,
     rows_of,
+    scored,
     seeds_text,
     stacked,
     whiskers,
@@ -197,7 +199,7 @@ def inside_dots(
 
 def _panel(name: str) -> str:
     title, _, better = INSIDE[name]
-    return fill(f"{title} {'▲' if better > 0 else '▼'}", NARROW).replace("\n", "<br>")
+    return fill(f"{title}\xa0{'▲' if better > 0 else '▼'}", NARROW).replace("\n", "<br>")
 
 
 def _panel_dots(
@@ -226,18 +228,22 @@ def _panel_dots(
 
 
 def _inside_reading(rows: pd.DataFrame, reference: Arm, arms: Sequence[Arm], sparsity: float) -> str:
-    better = rows["measure"].map(lambda name: INSIDE[name][2])
-    sure = rows[(rows["low"] * rows["high"] > 0) & (better * rows["difference"] > 0) & (rows["recipe"] != "random")]
-    counted = sure.groupby(["study", "method"], sort=False).size()
+    gain = rows["measure"].map(lambda name: INSIDE[name][2]) * rows["difference"]
+    sure = rows.assign(gain=gain)[(rows["low"] * rows["high"] > 0) & (gain != 0) & (rows["recipe"] != "random")]
     head = f"Inside the network at {theme.level(sparsity)}"
-    if counted.empty:
+    if not (sure["gain"] > 0).any():
         return f"{head} no arm is surely better than {named(reference, arms)} in any of these measures."
-    best = counted.idxmax()
-    titles = [
-        INSIDE[name][0].partition(" (")[0]
-        for name in sure[(sure["study"] == best[0]) & (sure["method"] == best[1])]["measure"]
-    ]
-    return f"{head} {named(best, arms)} is better than {named(reference, arms)} in {theme.listed(titles)}."
+    found = sure.assign(sign=np.sign(sure["gain"])).groupby(["study", "method"], sort=False)["sign"]
+    winners = found.sum()[
+        found.max() > 0
+    ]  # of the arms that are better anywhere, the one with fewest measures against it
+    mine = sure[[arm == winners.idxmax() for arm in zip(sure["study"], sure["method"], strict=True)]]
+    ahead, behind = (
+        theme.listed([INSIDE[name][0].partition(" (")[0] for name in part["measure"]])
+        for part in (mine[mine["gain"] > 0], mine[mine["gain"] < 0])
+    )
+    worse = f", worse in {behind}" if behind else ""
+    return f"{head} {named(winners.idxmax(), arms)} is better than {named(reference, arms)} in {ahead}{worse}."
 
 
 def overlap_heatmap(overlap: pd.DataFrame, arms: Sequence[Arm], sparsity: float, dark: bool = False) -> Shown:
@@ -287,7 +293,11 @@ def size_lines(frame: pd.DataFrame, arms: Sequence[Arm], split: str = "test", da
     rows = rows[rows["nonzeros"].notna()].reset_index(drop=True) if len(rows) else rows
     if rows.empty:
         return blank("No sizes of these arms yet.", "They come with the first finished and measured level.", dark)
-    figure = canvas(dark, x="Non-zero parameters (millions)", y="Mean zero-shot score (%)")
+    metrics = rows["metric"].unique()
+    score = scored(str(metrics[0])) if len(metrics) == 1 else "Score (%)"
+    figure = canvas(dark, x="Non-zero parameters (millions)", y=f"{score}, mean over zero-shot languages")
+    if rows["study"].nunique() == 1:  # each study has a dense model of its own
+        level_line(figure, 100 * float(rows["dense"].iloc[0]), "dense", theme.look(dark).text, "solid")
     for (study, method, recipe), group in stacked(rows, ("study", "method", "recipe")):
         group = group.sort_values("nonzeros")
         style = theme.method_style(str(method), str(recipe), dark)

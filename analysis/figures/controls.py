@@ -6,7 +6,6 @@ import pandas as pd
 
 from analysis import theme
 from analysis.figures.base import (
-    INTERVAL,
     Shown,
     blank,
     canvas,
@@ -18,7 +17,7 @@ from analysis.figures.base import (
     stacked,
     whiskers,
 )
-from analysis.figures.drops import MEAN, MISSING, REMEDY, named
+from analysis.figures.drops import MEAN, MISSING, REMEDY, basis, named
 
 
 def control_dots(
@@ -60,9 +59,7 @@ def control_dots(
     )  # fmt: skip
     figure.add_vline(x=0, line={"color": theme.look(dark).text, "width": 1})
     figure.update_yaxes(autorange="reversed", type="category")
-    return Shown(
-        figure, _reading(both, method), caption(seeds_text(int(both["seeds"].min())), INTERVAL, *_notes(both)), both
-    )
+    return Shown(figure, _reading(both, method), caption(basis(both), *_notes(both)), both)
 
 
 def _noise(figure: object, both: pd.DataFrame, names: list[str]) -> None:
@@ -123,8 +120,8 @@ def pareto_scatter(pareto: pd.DataFrame, split: str = "test", dark: bool = False
             hovertemplate="%{x:.1f}% non-zero: mean %{y:.1f}%<br>worst %{customdata[0]}: %{customdata[1]:.1f}%<extra>" + str(method) + "</extra>",
         )  # fmt: skip
     front = rows[rows["front"]]
-    methods = [name for name in dict.fromkeys(front["method"]) if name != "dense"]
-    reading = f"{len(front)} of {len(rows)} states are not dominated in size, mean and worst language: dense and {theme.listed(methods)}."
+    methods = [str(name) for name in dict.fromkeys(front["method"])]
+    reading = f"{len(front)} of {len(rows)} states are not dominated in size, mean and worst language: of {theme.listed(methods)}."
     note = "filled: not dominated; point estimates, so that neighbours may change places by chance"
-    basis = f"{int(rows['languages'].max())} languages, {seeds_text(int(rows['seeds'].min()))}"
-    return Shown(figure, reading, caption(basis, note), rows)
+    languages = f"{int(rows['languages'].max())} languages, {seeds_text(int(rows['seeds'].min()))}"
+    return Shown(figure, reading, caption(languages, note), rows)

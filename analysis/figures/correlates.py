@@ -14,6 +14,7 @@ FACTORS = {
     "tokens_per_character": "Tokens per character", "truncated": "Texts cut", "unknown": "Unknown tokens", "same_script": "Written like the source",
     "resource": "Pretraining resource", "dense": "Dense score",
 }  # fmt: skip
+IN_POINTS = ("retrieval_loss",)
 NOTHING = "No correlation here."
 REMEDY = "It needs four zero-shot languages in which the factor varies."
 
@@ -66,19 +67,22 @@ def factor_scatter(
     rows = rows.dropna(subset=[factor]).reset_index(drop=True) if len(rows) else rows
     if rows.empty:
         return blank(NOTHING, REMEDY, dark)
-    figure = canvas(dark, height=400, x=FACTORS[factor], y="Drop (points)")
+    scale, unit = (100, "points") if factor in IN_POINTS else (1, "")
+    x = f"{FACTORS[factor]} ({unit})" if unit else FACTORS[factor]
+    figure = canvas(dark, height=400, x=x, y="Drop (points)")
     colours = [theme.language_colour(code) for code in rows["language"]]
     figure.add_scatter(
-        x=rows[factor], y=100 * rows["drop"], text=rows["language"], mode="markers+text", textposition="top center", marker={"color": colours, "size": 10},
+        x=scale * rows[factor], y=100 * rows["drop"], text=rows["language"], mode="markers+text", textposition="top center", marker={"color": colours, "size": 10},
         customdata=[theme.language_name(code) for code in rows["language"]], hovertemplate="%{customdata}: %{x:.3g}, drop %{y:.1f} points<extra></extra>", showlegend=False,
     )  # fmt: skip
     worst = rows.loc[rows["drop"].idxmax()]
-    reading = f"{theme.language_name(worst['language'])} drops most, {theme.points(worst['drop'])}; its {FACTORS[factor].lower()}: {worst[factor]:.3g}."
+    value = theme.points(worst[factor]) if unit else theme.number(worst[factor])
+    reading = f"{theme.language_name(worst['language'])} drops most, {theme.points(worst['drop'])}; its {FACTORS[factor][0].lower()}{FACTORS[factor][1:]}: {value}."
     return Shown(figure, reading, caption(f"n = {len(rows)} zero-shot languages", "coloured by family"), rows)
 
 
 TEXT = {
-    "fertility": "Tokens per word (per character where no spaces are written)", "tokens_per_character": "Tokens per character",
+    "fertility": "Tokens per word", "tokens_per_character": "Tokens per character",
     "truncated": "Texts cut (%)", "unknown": "Unknown tokens (%)",
 }  # fmt: skip
 
@@ -100,7 +104,21 @@ def tokenizer_bars(
     )  # fmt: skip
     most = rows.loc[rows[measure].idxmax()]
     reading = f"{TEXT[measure]}: highest for {theme.language_name(most['language'])} ({scale * most[measure]:.2f})."
-    return Shown(figure, reading, caption(f"{count_text(rows['n'])} texts per language", "coloured by family"), rows)
+    return Shown(
+        figure,
+        reading,
+        caption(f"{count_text(rows['n'])} texts per language", _spaces(rows, measure), "coloured by family"),
+        rows,
+    )
+
+
+def _spaces(rows: pd.DataFrame, measure: str) -> str:
+    spaceless = [theme.language_name(code) for code in rows.loc[rows["unit"] == "character", "language"]]
+    return (
+        f"per character, as no spaces are written: {theme.listed(spaceless)}"
+        if spaceless and measure == "fertility"
+        else ""
+    )
 
 
 CONFIDENCE = {
@@ -140,14 +158,17 @@ def confidence_bars(
             "%{x}: %{y:.3f}",
         )
     means = at_level.groupby("method")[measure].mean()
-    before = f" (dense {dense[measure].mean():.3f})" if len(dense) else ""
+    before = f", dense {dense[measure].mean():.3f}" if len(dense) else ""
     reading = f"{CONFIDENCE[measure]}: no item broke."
     if means.notna().any():
         reading = f"{CONFIDENCE[measure]} at {theme.level(sparsity)}: highest under {means.idxmax()} ({means.max():.3f}{before})."
     return Shown(
         figure,
         reading,
-        caption(f"mean of {plural(at_level['seed'].nunique(), 'seed')}", "ECE over 10 groups of equally many items"),
+        caption(
+            f"{count_text(at_level['n'])}, mean of {plural(at_level['seed'].nunique(), 'seed')}",
+            "ECE over 10 groups of equally many items",
+        ),
         rows,
     )
 

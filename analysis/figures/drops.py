@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 
 from analysis import theme
 from analysis.figures.base import (
+    CONTINUED,
     INTERVAL,
     Shown,
     amount,
@@ -51,7 +52,8 @@ def _metric(rows: pd.DataFrame) -> str:
     return str(rows["metric"].iloc[0]) if "metric" in rows else ""
 
 
-def _basis(rows: pd.DataFrame) -> str:
+def basis(rows: pd.DataFrame) -> str:
+    """What a figure of drops rests on: items, seeds, intervals."""
     return caption(f"{count_text(rows['n'])}, {seeds_text(int(rows['seeds'].min()))}", INTERVAL)
 
 
@@ -69,7 +71,7 @@ def drop_lines(frame: pd.DataFrame, language: str = MEAN, split: str = "test", d
     longest = max((group for _, group in stacked(rows, ("method",))), key=len).sort_values("measured_sparsity")
     _references(figure, rows, longest, dark)
     controls = "Dashed grey: random pruning" if "random" in set(rows["recipe"]) else ""
-    return Shown(figure, _lines_reading(rows, language), caption(_basis(rows), controls), rows)
+    return Shown(figure, _lines_reading(rows, language), caption(basis(rows), controls), rows)
 
 
 def _method_line(figure: go.Figure, method: str, recipe: str, group: pd.DataFrame, dark: bool) -> None:
@@ -97,7 +99,7 @@ def _references(figure: go.Figure, rows: pd.DataFrame, longest: pd.DataFrame, da
         level_line(figure, 100 * first["chance"], floor_of(_metric(rows)), theme.GREY)
     if longest["continued"].notna().any():
         x, y = (in_percent(longest[name]) for name in ("measured_sparsity", "continued"))
-        thin(figure, x, y, "dense, trained on", theme.GREY, "longdash")
+        thin(figure, x, y, CONTINUED, theme.GREY, "longdash")
 
 
 def _lines_reading(rows: pd.DataFrame, language: str) -> str:
@@ -143,7 +145,7 @@ def drop_heatmap(frame: pd.DataFrame, method: str, split: str = "test", dark: bo
     reading = f"{method} loses most in {named(str(worst['language']))}: {theme.points(worst['drop'])} at {theme.level(worst['sparsity'])}"
     if rows["p_holm"].notna().any():
         reading += f"; {int((rows['p_holm'] < SIGNIFICANT).sum())} of {len(rows)} drops are significant"
-    return Shown(figure, f"{reading}.", caption(_basis(rows), _mark(rows)), rows)
+    return Shown(figure, f"{reading}.", caption(basis(rows), _mark(rows)), rows)
 
 
 def _mark(rows: pd.DataFrame) -> str:
@@ -175,7 +177,7 @@ def drop_bars(
         style = theme.method_style(str(method), str(recipe), dark)
         bars(figure, map(theme.language_name, codes), middle, str(method), style, "%{x}: %{y:.1f} points", **more)
     order = "source first, then by family" if sources else "ordered by family"
-    return Shown(figure, _bars_reading(rows, sparsity), caption(_basis(rows), f"languages: {order}"), rows)
+    return Shown(figure, _bars_reading(rows, sparsity), caption(basis(rows), f"languages: {order}"), rows)
 
 
 def _bars_reading(rows: pd.DataFrame, sparsity: float) -> str:
@@ -239,4 +241,4 @@ def did_dots(
     below = int((rows[f"{name}_high"] < 0).sum())
     reading = f"At {theme.level(sparsity)} sparsity {above} of {len(rows)} intervals lie above 0"
     reading = f"{reading} (more is lost than on the source language), {below} below."
-    return Shown(figure, reading, caption(_basis(rows), "the same items in the language and the source"), rows)
+    return Shown(figure, reading, caption(basis(rows), "the same items in the language and the source"), rows)

@@ -43,7 +43,7 @@ def flip_bars(counts: pd.DataFrame, method: str, sparsity: float, split: str = "
     figure = canvas(dark, height=400, y="Share of the items (%)")
     broken, repaired = (theme.Style(COLOURS[name]) for name in ("broken", "repaired"))
     alone = 100 * rows["broken_here"].fillna(0)
-    bars(figure, names, alone, "broken here only", theme.Style(COLOURS["broken"], "dash"), "%{x}: %{y:.1f}%")
+    bars(figure, names, alone, "broken only here", theme.Style(COLOURS["broken"], "dash"), "%{x}: %{y:.1f}%")
     bars(figure, names, 100 * rows["broken"] - alone, "broken", broken, "%{x}: %{y:.1f}%")
     bars(figure, names, -100 * rows["repaired"], "repaired", repaired, "%{x}: %{y:.1f}%")
     figure.update_layout(barmode="relative")
@@ -63,7 +63,7 @@ def flip_bars(counts: pd.DataFrame, method: str, sparsity: float, split: str = "
     return Shown(
         figure,
         reading,
-        caption(f"{count_text(rows['n'])}, {seeds_text(int(rows['seeds'].min()))}, means over seeds", note),
+        caption(f"{count_text(rows['n'])}, mean of {plural(int(rows['seeds'].min()), 'seed')}", note),
         rows,
     )
 
@@ -136,8 +136,8 @@ def slice_dots(
     where = f"{named(language)} under {method} at {theme.level(sparsity)} loses most in “{most['slice']}”"
     span = theme.interval(most["drop_low"], most["drop_high"])
     over = "over all" if str(rows["metric"].iloc[0]) == "accuracy" else "on average over the slices"
-    reading = f"{where}: {theme.points(most['drop'])} ({span}) of {theme.points(whole)} {over}."
-    note = "not corrected for looking at many slices"
+    reading = f"{where}: {theme.points(most['drop'])} ({span}), against {theme.points(whole)} {over}."
+    note = "dotted: the drop over all; not corrected for looking at many slices"
     return Shown(
         figure,
         reading,
@@ -179,4 +179,5 @@ def confusion_heatmap(
             "pruned": "Most often confused after pruning",
         }[state]
         reading = f"{what} in {named(language)}: {top['label']} answered as {top['answer']} ({top['dense']:.1f} items before, {top['pruned']:.1f} after)."
-    return Shown(figure, reading, caption(f"mean of {plural(seeds, 'seed')}"), totals)
+    items = round(float(totals["dense"].sum()))
+    return Shown(figure, reading, caption(f"n = {items}, mean of {plural(seeds, 'seed')}"), totals)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis import theme
 from analysis.figures.base import (
+    CONTINUED,
     Shown,
     bars,
     blank,
@@ -20,6 +21,7 @@ from analysis.figures.base import (
     last_layer,
     level_line,
     line,
+    pooled,
     present,
     rows_of,
     seed_text,
@@ -61,11 +63,11 @@ def crosslingual_lines(
     dense = float(rows_of(both, method="dense")[measure].mean())
     continued = float(rows_of(both, role="continued")[measure].mean())
     level_line(figure, scale * dense, "dense", theme.look(dark).dense, "solid")
-    level_line(figure, scale * continued, "dense, trained on", theme.GREY, "longdash", left=True)
+    level_line(figure, scale * continued, CONTINUED, theme.GREY, "longdash", left=True)
     if measure == "retrieval":
         level_line(figure, scale * float(rows["chance"].mean()), "chance", theme.GREY)
     reading = _reading(rows, measure, dense, language, layer)
-    return Shown(figure, reading, caption(f"{count_text(rows['n'])} items, {seed_text(rows)}, {pooling} pooling"), rows)
+    return Shown(figure, reading, caption(f"{count_text(rows['n'])} items, {seed_text(rows)}, {pooled(pooling)}"), rows)
 
 
 def _reading(rows: pd.DataFrame, measure: str, dense: float, language: str | None, layer: int | None) -> str:
@@ -114,7 +116,7 @@ def loss_bars(
     reading = f"At {theme.level(sparsity)} {theme.language_name(code)} loses most of its alignment with the source under {method}: {much}."
     note = "95% intervals over items" if measure == "retrieval_loss" else ""
     return Shown(
-        figure, reading, caption(f"{count_text(rows['n'])} items, {seed_text(rows)}, {pooling} pooling", note), rows
+        figure, reading, caption(f"{count_text(rows['n'])} items, {seed_text(rows)}, {pooled(pooling)}", note), rows
     )
 
 
@@ -156,7 +158,7 @@ def drift_bars(
         figure,
         reading,
         caption(
-            f"{count_text(rows['n'])} items, {seed_text(rows)}, {pooling} pooling",
+            f"{count_text(rows['n'])} items, {seed_text(rows)}, {pooled(pooling)}",
             "exact two-way analysis of variance",
         ),
         rows,

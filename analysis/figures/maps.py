@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from analysis import theme
-from analysis.figures.base import Shown, blank, canvas, caption
+from analysis.figures.base import Shown, blank, canvas, caption, pooled
 
 COLOURS = ("label", "language", "family", "displacement", "cosine_distance")
 MOST_POINTS = 20_000  # what a browser draws at ease
@@ -117,10 +117,10 @@ def _caption(rows: pd.DataFrame, drawn: int) -> str:
         f", {drawn} points drawn" if drawn < len(rows) else ""
     )
     return caption(
-        f"{name} of both states together, layer {int(first['layer'])}, {first['pooling']} pooling, seed {int(first['seed'])}",
+        f"{name} of both states together, layer {int(first['layer'])}, {pooled(str(first['pooling']))}, seed {int(first['seed'])}",
         shown,
         trust,
-        "open circles are dense; distances on the map are not distances in the model",
+        "open symbols are dense; distances on the map are not distances in the model",
     )
 
 
@@ -184,6 +184,6 @@ def path_scatter(
     )
     kind = {"pca": "PCA of all states together", "aligned": "AlignedUMAP"}[str(first["projection"])]
     trust = f"trustworthiness {first['trustworthiness']:.2f}, neighbours kept {theme.percent(float(first['knn_preservation']))}"
-    basis = f"{kind}, layer {int(first['layer'])}, {first['pooling']} pooling, {int(first['examples'])} examples"
+    basis = f"{kind}, layer {int(first['layer'])}, {pooled(str(first['pooling']))}, {int(first['examples'])} examples"
     note = "the same axes and colours at every level; distances on the map are not distances in the model"
     return Shown(figure, f"{'Dense' if at == 0 else theme.level(at)}: {moved}.", caption(basis, trust, note), rows)

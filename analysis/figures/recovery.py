@@ -5,7 +5,19 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis import theme
-from analysis.figures.base import Shown, bars, blank, canvas, caption, line, plural, rows_of, stacked, whiskers
+from analysis.figures.base import (
+    Shown,
+    bars,
+    blank,
+    canvas,
+    caption,
+    line,
+    plural,
+    rows_of,
+    stacked,
+    state_name,
+    whiskers,
+)
 from analysis.recovery import recovery
 
 
@@ -24,7 +36,9 @@ def recovery_lines(frame: pd.DataFrame, sparsity: float, dark: bool = False) -> 
     for (method, recipe), group in stacked(both, ("method", "recipe")):
         means = group.groupby("cycle_step", as_index=False)["score"].mean()
         style = theme.method_style(str(method), str(recipe), dark)
-        line(figure, means["cycle_step"], 100 * means["score"], str(method), style, "%{x} updates: %{y:.1f}%")
+        line(
+            figure, means["cycle_step"], 100 * means["score"], state_name(str(method)), style, "%{x} updates: %{y:.1f}%"
+        )
     note = "grey: the dense model trained on, without a mask" if len(control) else ""
     return Shown(
         figure,
@@ -44,6 +58,8 @@ def _reading(rows: pd.DataFrame, sparsity: float) -> str:
     after = f"Right after the mask at {theme.level(sparsity)} {means['after_mask'].idxmax()} scores highest ({theme.percent(means['after_mask'].max())})"
     if known.empty:
         return f"{after}."
+    if known.max() == 0:
+        return f"{after}; retraining brings no method more than 1% above what it scores then."
     fastest = known.idxmin()
     share = theme.percent(means.loc[fastest, "recovered_share"])
     return f"{after}; soonest back at 99% of its best is {fastest}, after {known[fastest]:.0f} updates ({share} of the cycle)."
@@ -77,6 +93,8 @@ def recovery_bars(cycles: pd.DataFrame, measure: str = "updates_to_recover", dar
     others = theme.listed([f"{name} ({scale * value:.1f})" for name, value in top.drop(best).items()])
     rest = f"; the others: {others}" if len(top) > 1 else ""
     reading = f"At {theme.level(levels[-1])} {word} is {best} ({scale * top[best]:.1f}){rest}."
+    if len(top) > 1 and top.nunique() == 1:
+        reading = f"At {theme.level(levels[-1])} all methods are alike ({scale * top[best]:.1f})."
     return Shown(
         figure, reading, caption(f"mean and range of {plural(rows['seed'].nunique(), 'seed')}", "source validation; between points the score is taken to be linear"), rows,
     )  # fmt: skip

@@ -24,9 +24,11 @@ from analysis.figures.base import (
     last_layer,
     line,
     plural,
+    pooled,
     present,
     rows_of,
     stacked,
+    state_name,
 )
 
 MEASURES = {
@@ -40,11 +42,11 @@ def _basis(rows: pd.DataFrame, pooling: str) -> str:
     seeds = plural(rows["seed"].nunique(), "seed")
     left_out = sorted({name for names in rows["left_out"].unique() for name in str(names).split(", ") if name})
     missing = f"Classes with under 5 examples are left out: {', '.join(left_out)}" if left_out else ""
-    return caption(f"{count_text(rows['n'])} examples, {seeds}, {pooling} pooling", missing)
+    return caption(f"{count_text(rows['n'])} examples, {seeds}, {pooled(pooling)}", missing)
 
 
 def _state(method: Any, sparsity: float) -> str:
-    return str(method) if method in ("dense", "dense_continued") else f"{method} {theme.level(sparsity)}"
+    return state_name(str(method)) if method in ("dense", "dense_continued") else f"{method} {theme.level(sparsity)}"
 
 
 def _last_step(frame: pd.DataFrame) -> pd.DataFrame:

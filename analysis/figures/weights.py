@@ -6,7 +6,20 @@ import pandas as pd
 from plotly.colors import sample_colorscale
 
 from analysis import theme
-from analysis.figures.base import Shown, bars, blank, canvas, caption, line, plural, rows_of, seed_text, stacked, thin
+from analysis.figures.base import (
+    Shown,
+    bars,
+    blank,
+    canvas,
+    caption,
+    line,
+    plural,
+    rows_of,
+    seed_text,
+    stacked,
+    state_name,
+    thin,
+)
 
 MISSING = "No weights of a finished level yet."
 REMEDY = "Every finished level writes a summary of its weights."
@@ -73,7 +86,9 @@ def weights_bars(frame: pd.DataFrame, sparsity: float, measure: str = "unit_cosi
     for (method, recipe), group in stacked(rows, ("method", "recipe")):
         values = scale * group.groupby("kind")[measure].mean().reindex(kinds)
         style = theme.method_style(str(method), str(recipe), dark)
-        bars(figure, [kind.replace("_", " ") for kind in kinds], values, str(method), style, "%{x}: %{y:.3f}")
+        bars(
+            figure, [kind.replace("_", " ") for kind in kinds], values, state_name(str(method)), style, "%{x}: %{y:.3f}"
+        )
     means = at_level.groupby("method")[measure].mean()
     reading = f"{BARS[measure]} at {theme.level(sparsity)}: highest under {means.idxmax()} ({scale * means.max():.2f})"
     reading = (
@@ -97,10 +112,18 @@ def weights_lines(frame: pd.DataFrame, measure: str = "hoyer", dark: bool = Fals
         means = scale * group.groupby("step")[measure].mean()
         style = theme.method_style(str(method), str(recipe), dark)
         levels = [theme.level(value) for value in group.groupby("step")["sparsity"].first()]
-        line(figure, means.index, means, str(method), style, "%{customdata} sparsity: %{y:.3f}", customdata=levels)
+        line(
+            figure,
+            means.index,
+            means,
+            state_name(str(method)),
+            style,
+            "%{customdata} sparsity: %{y:.3f}",
+            customdata=levels,
+        )
     figure.update_xaxes(dtick=1)
     last = rows[rows["step"] == rows["step"].max()].groupby("method")[measure].mean() * scale
-    reading = f"{BARS[measure]} after the last cycle: highest under {last.idxmax()} ({last.max():.2f}), lowest under {last.idxmin()} ({last.min():.2f})."
+    reading = f"{BARS[measure]} after the last cycle: highest under {state_name(str(last.idxmax()))} ({last.max():.2f}), lowest under {state_name(str(last.idxmin()))} ({last.min():.2f})."
     return Shown(
         figure,
         reading,

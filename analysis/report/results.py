@@ -95,7 +95,7 @@ def findings(report: Report) -> Section | None:
     if told.findings.empty:
         return None
     lines = [
-        _sentence(" ".join(card.sort_values("place")["text"]))
+        _sentence("; ".join(text.rstrip(".") for text in card.sort_values("place")["text"]))
         for _, card in told.findings.groupby("language", sort=False)
     ]
     about = f"{told.method} at {theme.level(told.level)} sparsity. Languages whose drop is not significant have no line; nothing here is said to be a cause."  # fmt: skip

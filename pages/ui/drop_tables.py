@@ -30,6 +30,7 @@ COLUMNS = {
     "n": ("n", 1, "%d"),
     "seeds": ("seeds", 1, "%d"),
 }
+RANKED = {"tau": "τ", "low": "from", "high": "to"}
 MOST_ROWS = 20  # shown without scrolling
 DEFINED = ("holm", "retention", "normalised_retention", "minimum_detectable_drop")
 
@@ -69,10 +70,10 @@ def ranking(rows: pd.DataFrame, level: float) -> None:
         f"other language at {controls.percent(level)}: 1 is the same order, −1 the reverse; an interval across 0 says "
         "that the order may not carry over."
     )
-    columns = ["language", "tau", "low", "high", "methods", "seeds"]
+    columns = ["language", *RANKED, "methods", "seeds"]
     number = st.column_config.NumberColumn(format="%.2f")
-    shown = rows.assign(language=rows["language"].map(theme.language_name))[columns]
-    formats = dict.fromkeys(("tau", "low", "high"), number)
+    shown = rows.assign(language=rows["language"].map(theme.language_name))[columns].rename(columns=RANKED)
+    formats = dict.fromkeys(RANKED.values(), number)
     show.table(shown, "degradation-ranking", column_config=formats, height=_height(shown))
     show.definition("ranking_agreement")
 

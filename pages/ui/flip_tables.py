@@ -19,7 +19,7 @@ FILTERS = {
     "changed": "changed somewhere",
     "all": "all",
 }
-LEGEND = "✓ kept right · ✗ broken · ↑ repaired · · kept wrong"
+LEGEND = "✓ kept right, ✗ broken, ↑ repaired, · kept wrong"
 _SEEN = "flips.seen-now"
 PERCENT = {
     "kept_right": "kept right", "broken": "broken", "broken_here": "broken only here", "repaired": "repaired", "kept_wrong": "kept wrong",
@@ -130,8 +130,9 @@ def counts(rows: pd.DataFrame) -> None:
     table = pd.DataFrame({"language": rows["language"].map(theme.language_name), "n": rows["n"]})
     formats = {}
     for name, heading in PERCENT.items():
-        table[heading] = rows[name]
-        formats[heading] = st.column_config.NumberColumn(format="percent", help=show.hint(name))
+        heading = f"{heading} (%)"
+        table[heading] = 100 * rows[name]
+        formats[heading] = st.column_config.NumberColumn(format="%.1f", help=show.hint(name))
     show.table(table, "flips-counts", column_config=formats)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from analysis.figures.base import pooled
 from pages.ui import controls, loading, measuring
 
 PROJECTIONS = {"umap": "UMAP", "pca": "PCA"}
@@ -76,7 +77,7 @@ def queue(choice: Wanted, poolings: tuple[str, ...], depth: int, key: str = "map
         str(layer),
     ]
     state = f"{choice.method} at {controls.percent(choice.level)}, seed {choice.seed}"
-    name = f"{PROJECTIONS[choice.projection]} map of layer {choice.layer} ({choice.pooling} pooling) for {state}"
+    name = f"{PROJECTIONS[choice.projection]} map of layer {choice.layer} ({pooled(choice.pooling)}) for {state}"
     cost = " A first UMAP takes about 20 seconds." if choice.projection == "umap" else ""
     measuring.missing(
         choice.study, f"There is no {name} yet.{cost}", key, (*wish, *(["--pooling", pooling] if pooling else []))

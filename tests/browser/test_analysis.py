@@ -140,7 +140,7 @@ def test_a_missing_map_is_made_and_shown_without_a_reload(tab: Page, analysed: S
     expect(tab.get_by_text("There is no PCA map of layer 1")).to_be_visible()
     tab.get_by_role("button", name="Compute it now").click()
     expect(tab.locator(FIGURE)).to_be_visible(timeout=60_000)
-    expect(tab.get_by_text("layer 1, first pooling, seed 1")).to_be_visible()
+    expect(tab.get_by_text("layer 1, first-token pooling, seed 1")).to_be_visible()
 
 
 def test_a_finding_opens_its_evidence(tab: Page, analysed: Server) -> None:

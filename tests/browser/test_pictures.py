@@ -27,9 +27,9 @@ SHAPE = Shape(languages=4, seeds=2, items=40, natural=0, probe=24, classes=4, la
 # Picture -> address and the height that shows what the text speaks of.
 PICTURES = {
     "home": ("?", 900),
-    "degradation": ("degradation?study={study}&view=bars", 1180),
-    "compare": ("compare?studies={study}&view=scores", 1120),
-    "inside": ("compare?studies={study}&view=inside", 980),
+    "degradation": ("degradation?study={study}&method=magnitude&view=bars", 1340),
+    "compare": ("compare?studies={study}&view=scores", 1240),
+    "inside": ("compare?studies={study}&view=inside", 1480),
     "present": ("present?study={study}&mode=show&deck=story&slide=2", 800),
     "new-study": ("new-study", 900),
     "runs": ("runs?study={study}", 700),
@@ -58,6 +58,7 @@ def test_picture(browser: Browser, pictured: Server, name: str) -> None:
         if name not in ("home", "new-study", "runs"):
             expect(page.locator("[data-testid=stPlotlyChart] .js-plotly-plot").first).to_be_visible()
         assert page.locator("[data-testid=stAlert]").count() == 0
+        expect(page.locator("[data-testid=stSkeleton]")).to_have_count(0)
         page.wait_for_timeout(600)
         if STORE:
             page.screenshot(path=ROOT / "docs" / f"{name}.png")
