@@ -24,10 +24,12 @@ from analysis.figures.base import (
     count_text,
     in_percent,
     line,
+    metric_of,
     plural,
     rows_of,
     seeds_text,
     stacked,
+    tested,
     whiskers,
 )
 from analysis.figures.drops import MEAN, SIGNIFICANT
@@ -116,7 +118,7 @@ def difference_dots(
     )
     each = rows[rows["language"] != MEAN]
     basis = caption(f"{count_text(each['n'])}, {seeds_text(int(rows['seeds'].min()))}", INTERVAL)
-    mark = "filled: significant at .05 (exact McNemar, Holm over all pairs, levels and languages of the comparison; for the mean: its interval excludes 0)"
+    mark = f"filled: significant at .05 ({tested(metric_of(rows))}, Holm over all pairs, levels and languages of the comparison; for the mean: its interval excludes 0)"
     return Shown(figure, _reading(rows, reference, arms, sparsity), caption(basis, mark, outside), rows)
 
 
