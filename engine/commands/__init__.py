@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from engine import device, record
+from engine import record
 
 GRACE_SECONDS = 10.0
 
@@ -36,6 +36,8 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 def fail(lines: list[str], code: int) -> typer.Exit:
     """Print one unwrapped line per problem to stderr and give the exit to raise."""
+    from engine import device
+
     if device.launched() > 1 and (number := device.launch_number()):
         # Mostly every process finds the same. The main one says it, and its end ends this one before it repeats it.
         time.sleep(GRACE_SECONDS)
