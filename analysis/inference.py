@@ -386,7 +386,7 @@ ROWS: tuple[Metric, ...] = (
     Metric("mcnemar", "McNemar p", "How likely so uneven a split of the changed items is by chance.",
            "M§6.1", "McNemar 1947", "p value", "neither", 0.0, 1.0,
            r"\min\left(1, 2\sum_{k\le\min(b,c)}\binom{b+c}{k}2^{-(b+c)}\right)", "Degradation"),
-    Metric("sign_flips", "Sign-flip p", "How likely so large a drop is if every item's part in it had a random sign: where items are not simply right or wrong.",
+    Metric("sign_flips", "Sign-flip p", "How likely so large a drop is if every item's part in it had a random sign: of every metric but accuracy.",
            "M§6.1", "Fisher 1935; Hoeffding 1963; Miller 1974", "p value", "neither", 0.0, 1.0,
            r"\frac{1+\#\{|\sum_i\epsilon_i d_i|\ge|\sum_i d_i|\}}{1+F}", "Degradation"),
     Metric("holm", "Adjusted p", "The p value after correcting for all comparisons of the study.",
