@@ -52,14 +52,6 @@ def normalised_retention(
     return np.where((low_ <= chance_) & (chance_ <= high_), np.nan, value)
 
 
-def majority_rate(labels: ArrayLike) -> float:
-    """Share of the most frequent label: what always answering it scores."""
-    values = np.asarray(labels)
-    if values.ndim != 1 or not values.size:
-        raise ValueError(f"labels: must be a list of at least one label; got shape {values.shape}")
-    return float(np.unique(values, return_counts=True)[1].max() / len(values))
-
-
 def spread(drops: ArrayLike) -> dict[str, float]:
     """Over languages: `worst` (largest drop), `std` (sample standard deviation) and `range` (max − min) (M§6.1).
 

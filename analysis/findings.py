@@ -4,10 +4,10 @@ A card is about one method, level and language (or all zero-shot languages); a c
 the page that shows its evidence. The rules, all of them:
 
 - Only the split test is told of, whose p values are one family.
-- A language has a card only where its change is significant: exact McNemar, Holm-corrected over the study, below .05,
-  and an interval that leaves 0 out on the same side. Never for a drop that is not. Gains have cards too. Scores that are
-  not right or wrong have no McNemar test: their p value is read off the interval (`interval_p`), and so is that of the
-  mean over languages; both are Holm-corrected over the study.
+- A language has a card only where its change is significant: the test of its items (`analysis.measures.significance`),
+  Holm-corrected over the study, below .05, and an interval that leaves 0 out on the same side. Never for a drop that is
+  not. Gains have cards too. The mean over languages has no test: its p value is read off its interval
+  (`analysis.inference.interval_p`) and Holm-corrected over the study's means.
 - A further clause stands there only where its own interval leaves 0 out, or where it says that something is *not*
   shown (no better than random pruning; within what rerunning does). Where the largest of several is told, such as the
   worst label or the best part, its p value is corrected for their number (Bonferroni): the largest of many is large by
@@ -24,10 +24,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis import theme
-from analysis.inference import holm
+from analysis.inference import holm, interval_p
 from analysis.measures.drops import MEAN, TESTED
 
 ALPHA = 0.05
@@ -64,18 +65,6 @@ def cards(frames: Frames) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def interval_p(value: float, low: float, high: float) -> float:
-    """The two-sided p value of a value whose 95% interval is known, as if it were normal: `erfc(|v|/(√2·(high−low)/3.92))`.
-
-    For numbers that have an interval and no test. 1 for 0; NaN where something is not known; 0 width means no noise.
-    """
-    if not all(map(math.isfinite, (value, low, high))):
-        return math.nan
-    if value == 0:
-        return 1.0
-    return math.erfc(abs(value) * 3.92 / (high - low) / math.sqrt(2)) if high > low else 0.0
-
-
 def significant(row: Mapping[str, Any]) -> bool:
     """Whether a change may be told: adjusted p below .05 and an interval on the same side of 0."""
     low, high = row["drop_low"], row["drop_high"]
@@ -89,7 +78,7 @@ def _rows(frames: Frames, name: str) -> list[dict[str, Any]]:
     if frame.empty:
         return []
     rows: list[dict[str, Any]] = frame.sort_values("drop", ascending=False).to_dict("records")  # type: ignore[assignment]
-    if all(_missing(row.get("p_holm")) for row in rows):  # no test of right and wrong answers
+    if all(_missing(row.get("p_holm")) for row in rows):  # the mean over languages has no test of its own
         rows = _adjusted(rows, "p_holm", [interval_p(row["drop"], row["drop_low"], row["drop_high"]) for row in rows])
     return rows
 
@@ -252,14 +241,19 @@ def _flips(row: Mapping[str, Any], frames: Frames) -> Iterator[Clause]:
 
 def _slices(row: Mapping[str, Any], frames: Frames) -> Iterator[Clause]:
     found = _matching(frames, "flip_slices", row, "split", "method", "sparsity", "language")
-    if len(found):
-        found = found[(found["kind"] == "label") & (found["n"] >= LEAST_ITEMS)]
+    found = found[found["kind"] == "label"] if len(found) else found
+    if found.empty:
+        return
+    # Labels part the items: this is the drop of all, also where slices are told in accuracy and the study's metric is an F1.
+    whole = float(np.average(found["drop"], weights=found["n"]))
+    found = found[found["n"] >= LEAST_ITEMS]
     if found.empty:
         return
     worst = found.loc[found["drop"].idxmax()]
-    beyond = interval_p(worst["drop"] - row["drop"], worst["drop_low"] - row["drop"], worst["drop_high"] - row["drop"])
-    if worst["drop_low"] > max(0.0, row["drop"]) and len(found) * beyond < ALPHA:
-        text = f"most among items labelled {worst['slice']}: {theme.points(worst['drop'])} ({_span(worst, 'drop')}, n = {worst['n']})"
+    beyond = interval_p(worst["drop"] - whole, worst["drop_low"] - whole, worst["drop_high"] - whole)
+    if worst["drop_low"] > max(0.0, whole) and len(found) * beyond < ALPHA:
+        unit = "" if worst.get("metric") == row.get("metric") else f" of {worst['metric'].replace('_', ' ')}"
+        text = f"most among items labelled {worst['slice']}: {theme.points(worst['drop'])}{unit} ({_span(worst, 'drop')}, n = {worst['n']})"
         yield Clause("slice", text, "flips", _view(row, language=row["language"], view="slices", kind="label"))
 
 

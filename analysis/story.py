@@ -15,7 +15,7 @@ import pandas as pd
 
 from analysis import figures, tables
 from analysis.figures import compare, recovery
-from analysis.figures.base import Shown
+from analysis.figures.base import Shown, metric_of, test_row
 from analysis.measures import MEAN, files
 from engine import record
 from engine.record import RecordError
@@ -217,6 +217,11 @@ class Entry:
     measures: tuple[str, ...] = ()
     view: Mapping[str, str] = field(default_factory=dict)
     keys: tuple[str, ...] = ("study", "method", "level")
+
+    def defined(self, told: Told) -> tuple[str, ...]:
+        """`measures`, with the test that the study's metric has."""
+        test = test_row(metric_of(told.degradation))
+        return tuple(test if name == "mcnemar" else name for name in self.measures)
 
     def query(self, told: Told) -> dict[str, str]:
         """The parameters of the page that shows what the figure shows."""

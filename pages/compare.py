@@ -9,6 +9,7 @@ import streamlit as st
 
 from analysis import theme
 from analysis.figures import compare as figures
+from analysis.figures.base import metric_of, test_row
 from pages.ui import arms, controls, loading, measured, shell, show, twin_maps
 from pages.ui.arms import Choice
 
@@ -23,7 +24,7 @@ VIEWS = {
 }
 DIFFERENCES = {
     "who": "method", "language": "language", "value": "score (%)", "reference": "reference (%)", "difference": "difference (points)",
-    "low": "from", "high": "to", "p": "McNemar p", "p_holm": "Holm p", "n": "n", "seeds": "seeds",
+    "low": "from", "high": "to", "p": "p", "p_holm": "Holm p", "n": "n", "seeds": "seeds",
 }  # fmt: skip
 SIZES = {
     "nonzeros": ("weights left", "localized"),
@@ -41,7 +42,7 @@ def scores(choice: Choice, facts: Sequence[loading.Facts]) -> None:
     if pairs is None:
         return
     shown = figures.difference_dots(pairs, choice.reference, choice.arms, choice.level, choice.split, show.dark())
-    show.figure(shown, "compare-scores", definitions=("mcnemar", "holm"))
+    show.figure(shown, "compare-scores", definitions=(test_row(metric_of(shown.data)), "holm"))
     if shown.data.empty:
         return
     rows = shown.data
@@ -50,7 +51,7 @@ def scores(choice: Choice, facts: Sequence[loading.Facts]) -> None:
     table[["value", "reference", "difference", "low", "high"]] *= 100
     points = st.column_config.NumberColumn(format="%.1f")
     formats = dict.fromkeys(("score (%)", "reference (%)", "difference (points)", "from", "to"), points)
-    formats |= dict.fromkeys(("McNemar p", "Holm p"), st.column_config.NumberColumn(format="%.2g"))
+    formats |= dict.fromkeys(("p", "Holm p"), st.column_config.NumberColumn(format="%.2g"))
     with st.expander("Every number"):
         show.table(table[list(DIFFERENCES)].rename(columns=DIFFERENCES), "compare-numbers", column_config=formats)
 

@@ -11,7 +11,7 @@ import streamlit as st
 from analysis import theme
 from analysis.figures import controls as checks
 from analysis.figures import drops as figures
-from analysis.figures.base import exact
+from analysis.figures.base import test_row
 from pages.ui import controls, drop_headline, drop_tables, loading, measured, measuring, shell, show
 
 MEAN = figures.MEAN
@@ -103,15 +103,10 @@ def bars(choice: Choice, degraded: pd.DataFrame, methods: list[str]) -> None:
     show.figure(shown, "degradation-bars", definitions=("drop",))
 
 
-def test_of(metric: str) -> str:
-    """The name of the test that p values are of."""
-    return "mcnemar" if exact(metric) else "sign_flips"
-
-
 def heatmap(choice: Choice, degraded: pd.DataFrame, methods: list[str]) -> None:
     """Language × level for the method chosen above."""
     shown = figures.drop_heatmap(degraded, choice.method, choice.split, show.dark())
-    show.figure(shown, "degradation-heatmap", definitions=("drop", test_of(choice.metric), "holm"))
+    show.figure(shown, "degradation-heatmap", definitions=("drop", test_row(choice.metric), "holm"))
 
 
 def did(choice: Choice, degraded: pd.DataFrame, methods: list[str]) -> None:

@@ -16,6 +16,7 @@ from analysis.claims import measured
 from engine import config, record
 from engine.demo import claims as command
 from engine.plan import plans
+from engine.record import RecordError
 from tests.synthetic import Shape, write_store
 
 SHAPE = Shape(languages=5, seeds=3, items=200, levels=(0.8, 0.9, 0.95))
@@ -109,6 +110,16 @@ def test_states_are_paired_on_the_seeds_that_both_have(tmp_path: Path) -> None:
     assert (a.seeds, b.seeds) == ((1, 2), (0, 2))
     wanted = evidence.mean_score(a.on([2])).mean() - evidence.mean_score(b.on([2])).mean()
     assert evidence.gap(("sdp_cc", 0.95), ("magnitude", 0.95))[0] == pytest.approx(wanted)
+
+
+def test_a_study_of_another_metric_has_no_board(tmp_path: Path) -> None:
+    store = write_store(tmp_path, Shape(**{**SHAPE.__dict__, "seeds": 1, "methods": ("magnitude",), "levels": (0.9,)}))
+    for path in store.rglob("config.json"):
+        path.write_text(path.read_text().replace('"metric": "accuracy"', '"metric": "macro_f1"'))
+    with pytest.raises(
+        RecordError, match="study: must have accuracy as its metric, which the claims are of; .* has macro_f1"
+    ):
+        claims.board(store, SHAPE.study)
 
 
 def test_noise_alone_does_not_change_a_ranking() -> None:

@@ -37,12 +37,6 @@ def test_normalised_retention_is_blank_where_dense_may_be_chance():
         degradation.normalised_retention(0.8, 0.6, 0.3, 0.9, 0.7)
 
 
-def test_majority_rate():
-    assert degradation.majority_rate(["a", "b", "a", "c"]) == 0.5
-    with pytest.raises(ValueError, match="labels: must be a list"):
-        degradation.majority_rate([])
-
-
 def test_spread_is_shown_with_what_equal_drops_would_give():
     rng = np.random.default_rng(0)
     drops = 0.1 + 0.4 * rng.normal(size=(6, 200))

@@ -497,10 +497,17 @@ def test_a_score_that_is_not_right_or_wrong_is_tested_by_its_interval() -> None:
 def test_p_values_of_intervals(value: float, low: float, high: float, wanted: float) -> None:
     from scipy.stats import norm
 
-    assert findings.interval_p(value, low, high) == pytest.approx(wanted, rel=0.02)
+    assert inference.interval_p(value, low, high) == pytest.approx(wanted, rel=0.02)
     if high > low:
-        assert findings.interval_p(value, low, high) == pytest.approx(2 * norm.sf(abs(value) / ((high - low) / 3.92)))
-    assert np.isnan(findings.interval_p(value, np.nan, high))
+        assert inference.interval_p(value, low, high) == pytest.approx(
+            2 * norm.sf(2 * norm.ppf(0.975) * abs(value) / (high - low))
+        )
+    assert np.isnan(inference.interval_p(value, np.nan, high))
+
+
+def test_the_half_of_an_interval_that_faces_0_decides() -> None:
+    for value, low, high in ((0.1, 0.001, 0.5), (0.1, -0.001, 0.101), (-0.2, -0.9, -0.001), (-0.2, -0.21, 0.01)):
+        assert (inference.interval_p(value, low, high) < 0.05) is (low > 0 or high < 0)
 
 
 def test_worse_than_random_pruning_is_said_so() -> None:
@@ -538,6 +545,23 @@ def test_the_worst_of_many_labels_is_not_told_for_being_the_worst() -> None:
     cards = [kinds({**frames, "flip_slices": slices(drops)}) for drops in chance]
     assert np.mean(["slice" in card for card in cards]) < 0.06  # without the correction it is a quarter
     assert "slice" in kinds({**frames, "flip_slices": slices(np.array([0.5, *chance[0, 1:]]))})
+
+
+def test_labels_are_compared_with_all_items_in_one_metric() -> None:
+    frames = one(metric="macro_f1", drop=0.02, drop_low=0.01, drop_high=0.03)  # of accuracy all labels lose .3
+    place = {"split": "test", "method": "m", "sparsity": 0.9, "language": "de", "kind": "label", "metric": "accuracy"}
+    spread = [("a", 0.3), ("b", 0.3), ("c", 0.3)]
+
+    def told(drops: list[tuple[str, float]]) -> pd.DataFrame:
+        facts = [
+            {**place, "slice": name, "n": 40, "drop": drop, "drop_low": drop - 0.1, "drop_high": drop + 0.1}
+            for name, drop in drops
+        ]
+        return findings.cards({**frames, "flip_slices": pd.DataFrame(facts)})
+
+    assert "slice" not in set(told(spread)["kind"])
+    cards = told([*spread, ("d", 0.8)])
+    assert "d: 80.0 points of accuracy (" in cards.loc[cards["kind"] == "slice", "text"].item()
 
 
 def test_restored_parts_are_averaged_over_seeds_and_sure_in_each() -> None:

@@ -251,7 +251,7 @@ def test_the_table_of_a_level_holds_every_number(page: Open) -> None:
     assert len(found) == 2 * SHAPE.languages
     assert {
         "drop (points)",
-        "McNemar p",
+        "p",
         "Holm p",
         "retention (%)",
         "above chance (%)",

@@ -96,7 +96,7 @@ def test_drops_are_named_after_the_metric(page: Any, store: Path, kind: str, vie
     if view == "bars":
         assert f"points of {title}" in axes(app)
     else:
-        exact = metrics.ITEM_SCORES[name].correct
+        exact = metrics.ITEM_SCORES[name].exact
         assert ("exact McNemar" if exact else "sign-flip") in texts(app)
 
 

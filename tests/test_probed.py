@@ -104,6 +104,16 @@ def test_runs_that_kept_means_only_have_no_intervals(tmp_path: Path) -> None:
     assert (frame["n"] > 1).all() and frame[["pretrained", "chance"]].isna().all(axis=None)
 
 
+def test_a_study_that_two_versions_ran_is_compared_by_its_means(tmp_path: Path) -> None:
+    mixed = write_store(tmp_path, dataclasses.replace(SHAPE, seeds=1))
+    whole = probed(Study.read(mixed, SHAPE.study)).set_index(["method", "sparsity", "kind", "language"])
+    for path in mixed.glob(f"{SHAPE.study}/dense-s*/levels/*/probing_items.parquet"):
+        path.unlink()
+    frame = probed(Study.read(mixed, SHAPE.study)).set_index(whole.index.names)
+    assert np.allclose(frame["lost"], whole.loc[frame.index, "lost"], atol=1e-6) and len(frame) == len(whole)
+    assert frame["lost_low"].isna().all()
+
+
 def test_a_study_that_probes_nothing_has_no_rows(tmp_path: Path) -> None:
     store = write_store(tmp_path, dataclasses.replace(SHAPE, seeds=1, probed=False))
     assert probed(Study.read(store, SHAPE.study)).empty

@@ -121,7 +121,7 @@ def test_scores_are_those_of_the_tables(html: str, store: Path) -> None:
     told = story.Told(store, STUDY)
     row = told.degradation[(told.degradation["method"] == "sdp_cc") & (told.degradation["sparsity"] == 0.9) & (told.degradation["language"] == "fr")].iloc[0]  # fmt: skip
     said = Parts(html).said
-    assert f"{theme.percent(row['pruned'])} ({theme.points(row['drop']).removesuffix(' points')}" in said
+    assert f"{theme.percent(row['pruned'])}\n{theme.points(row['drop']).removesuffix(' points')}" in said
     assert "Last safe sparsity" in said
 
 

@@ -223,11 +223,19 @@ def values(rng: np.random.Generator, items: int, right: float, scale: float) -> 
     return np.stack([gold, scale * (right * gold + np.sqrt(1 - right**2) * rng.normal(size=items))], 1)
 
 
+def classes(rng: np.random.Generator, items: int, right: float, scale: float) -> np.ndarray:
+    gold = rng.random(items) < 0.3
+    return np.stack([gold, np.where(rng.random(items) < right, gold, ~gold)], 1).astype(float)
+
+
 MODELS: dict[str, Callable[[np.random.Generator, int, float, float], np.ndarray]] = {
     "f1": lambda rng, items, right, scale: entities(rng, items, right),
     "bleu": lambda rng, items, right, scale: ngrams(rng, items, right),
     "pearson": values,
     "spearman": values,
+    "macro_f1": classes,
+    "binary_f1": classes,
+    "matthews": classes,
 }
 
 
@@ -272,3 +280,18 @@ def test_items_that_are_right_or_wrong_keep_mcnemar_and_others_do_not() -> None:
     other = significance.tests(*graded, "en")  # 0 or 1 by accident: the metric says that they need not be
     assert other["p"] == pytest.approx(inference.median_p(inference.sign_flips(right[0] - right[1], significance.SEED)))
     assert np.isnan(other["discordant"]) and other["minimum_detectable"] == pytest.approx(row["minimum_detectable"])
+
+
+def test_a_loss_of_f1_without_a_loss_of_right_items_is_seen() -> None:
+    gold = np.arange(120) % 6 == 0
+    once = np.stack([gold & (np.arange(120) % 12 == 0), gold & False])  # half of the rare class found, and none
+    once[0] |= np.isin(np.arange(120), np.flatnonzero(~gold)[:10])  # paid for with as many false alarms
+    assert (once == gold).sum(1).tolist() == [100, 100]
+    stats = np.stack([np.stack([found == gold, gold, found], axis=1) for found in once]).astype(float)[:, None]
+    sides = [
+        State("m", "m", 0.5, 0.5, 1, (0,), "binary_f1", {"en": one[..., 0]}, {"en": one[..., 0]}, {"en": one[..., 1:]})
+        for one in stats
+    ]
+    row = significance.tests(*sides, "en")
+    assert inference.mcnemar(stats[0, 0, :, 0], stats[1, 0, :, 0]) == 1.0 and row["p"] < 0.05
+    assert row["discordant"] == pytest.approx(20 / 120)

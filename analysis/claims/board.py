@@ -14,6 +14,7 @@ from analysis.claims.evidence import Evidence
 from analysis.claims.intervals import interval_p, verdict
 from analysis.claims.rows import CLAIMS, POINTS, Claim
 from engine import record
+from engine.metrics import ITEM_SCORES
 
 TOY = (
     "The bundled encoder was aligned across languages explicitly, which pretrained encoders were not, it has 3 million parameters, and an arm has "
@@ -24,9 +25,14 @@ TOY = (
 def board(store: Path, study: str, names: Sequence[str] | None = None) -> dict[str, Any]:
     """The outcome of every claim on a finished study: what `engine/demo/claims.json` holds.
 
-    A claim whose arms are missing has no numbers and says what is missing.
+    A claim whose arms are missing has no numbers and says what is missing. Raises RecordError for a study of another
+    metric than accuracy: the directions are of it, and what resamples them reads right and wrong items.
     """
     evidence = Evidence(store, study)
+    if not ITEM_SCORES[evidence.items.metric].exact:
+        raise record.RecordError(
+            f"study: must have accuracy as its metric, which the claims are of; {study} has {evidence.items.metric}"
+        )
     configs = [config for _, config in tables.readable(store, study)]
     rows = [_outcome(CLAIMS[name], evidence) for name in names or CLAIMS]
     return {

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from analysis import inference
+
 Floats = NDArray[np.float64]
 Interval = tuple[float, float, float]
 
@@ -35,20 +37,8 @@ def student(values: Floats) -> Student:
 
 
 def interval_p(found: Interval | Student) -> float:
-    """The two-sided p value that a 95% interval implies (Altman & Bland 2011, BMJ 343:d2304).
-
-    `2·P(T > t₉₇₅·|effect| / half)` with the half of the interval that faces 0, so that p < .05 exactly where the interval
-    excludes 0; T is normal, or Student's t with the interval's degrees of freedom. A bootstrap's own p value ends at two
-    over its resamples, too coarse to be corrected for thirty directions.
-    """
-    effect, low, high = found[:3]
-    half = effect - low if effect > 0 else high - effect
-    if not np.isfinite(half):
-        return 1.0
-    if half <= 0:
-        return 1.0 if effect == 0 else 0.0
-    shape = stats.t(found.degrees) if isinstance(found, Student) else stats.norm
-    return float(2 * shape.sf(shape.ppf(0.975) * abs(effect) / half))
+    """The p value of an effect by its interval (`analysis.inference.interval_p`), with the degrees of freedom of Student's."""
+    return inference.interval_p(*found[:3], found.degrees if isinstance(found, Student) else np.inf)
 
 
 def verdict(low: float, high: float) -> str:

@@ -187,14 +187,24 @@ def floor_of(metric: str) -> str:
     return "chance (majority)" if metric in BLIND or metric not in METRICS else "best constant answer"
 
 
+def metric_of(rows: pd.DataFrame) -> str:
+    """The metric that the rows of a table are in; nothing in tables of older versions."""
+    return str(rows["metric"].iloc[0]) if "metric" in rows and len(rows) else ""
+
+
+def test_row(metric: str) -> str:
+    """The measure that this metric's p values are (a row of the table of measures)."""
+    return "mcnemar" if exact(metric) else "sign_flips"
+
+
 def tested(metric: str) -> str:
     """The test that p values of this metric's drops come from."""
     return "exact McNemar tests" if exact(metric) else "sign-flip tests of the items"
 
 
 def exact(metric: str) -> bool:
-    """Whether an item of this metric is right or wrong, so that its drops have an exact test."""
-    return metric not in ITEM_SCORES or ITEM_SCORES[metric].correct
+    """Whether this metric is the share of right items, so that its drops have an exact test."""
+    return metric not in ITEM_SCORES or ITEM_SCORES[metric].exact
 
 
 def count_text(values: Iterable[float]) -> str:

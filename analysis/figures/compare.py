@@ -25,11 +25,13 @@ from analysis.figures.base import (
     in_percent,
     level_line,
     line,
+    metric_of,
     plural,
     rows_of,
     scored,
     seeds_text,
     stacked,
+    tested,
     whiskers,
 )
 from analysis.figures.drops import MEAN, SIGNIFICANT
@@ -118,7 +120,7 @@ def difference_dots(
     )
     each = rows[rows["language"] != MEAN]
     basis = caption(f"{count_text(each['n'])}, {seeds_text(int(rows['seeds'].min()))}", INTERVAL)
-    mark = "filled: significant at .05 (exact McNemar, Holm over all pairs, levels and languages of the comparison; for the mean: its interval excludes 0)"
+    mark = f"filled: significant at .05 ({tested(metric_of(rows))}, Holm over all pairs, levels and languages of the comparison; for the mean: its interval excludes 0)"
     return Shown(figure, _reading(rows, reference, arms, sparsity), caption(basis, mark, outside), rows)
 
 

@@ -27,6 +27,7 @@ from analysis.figures.base import (
     in_percent,
     level_line,
     line,
+    metric_of,
     point_of,
     rows_of,
     scored,
@@ -48,10 +49,6 @@ def named(language: str) -> str:
     return "the mean of the zero-shot languages" if language == MEAN else theme.language_name(language)
 
 
-def _metric(rows: pd.DataFrame) -> str:
-    return str(rows["metric"].iloc[0]) if "metric" in rows else ""
-
-
 def basis(rows: pd.DataFrame) -> str:
     """What a figure of drops rests on: items, seeds, intervals."""
     return caption(f"{count_text(rows['n'])}, {seeds_text(int(rows['seeds'].min()))}", INTERVAL)
@@ -65,7 +62,7 @@ def drop_lines(frame: pd.DataFrame, language: str = MEAN, split: str = "test", d
     rows = rows_of(frame, language=language, split=split)
     if rows.empty:
         return blank(MISSING, REMEDY, dark)
-    figure = canvas(dark, x="Sparsity (% of prunable weights removed)", y=scored(_metric(rows)))
+    figure = canvas(dark, x="Sparsity (% of prunable weights removed)", y=scored(metric_of(rows)))
     for (method, recipe), group in stacked(rows, ("method", "recipe")):
         _method_line(figure, str(method), str(recipe), group.sort_values("measured_sparsity"), dark)
     longest = max((group for _, group in stacked(rows, ("method",))), key=len).sort_values("measured_sparsity")
@@ -96,7 +93,7 @@ def _references(figure: go.Figure, rows: pd.DataFrame, longest: pd.DataFrame, da
     first = rows.iloc[0]
     level_line(figure, 100 * first["dense"], "dense", theme.look(dark).dense, "solid")
     if first["chance"] == first["chance"]:
-        level_line(figure, 100 * first["chance"], floor_of(_metric(rows)), theme.GREY)
+        level_line(figure, 100 * first["chance"], floor_of(metric_of(rows)), theme.GREY)
     if longest["continued"].notna().any():
         x, y = (in_percent(longest[name]) for name in ("measured_sparsity", "continued"))
         thin(figure, x, y, CONTINUED, theme.GREY, "longdash")
@@ -107,7 +104,7 @@ def _lines_reading(rows: pd.DataFrame, language: str) -> str:
     contenders = top[top["recipe"] != "random"]
     best = (contenders if len(contenders) else top).sort_values("drop").iloc[0]
     text = f"At {theme.level(best['sparsity'])} sparsity {best['method']} loses least on {named(language)}"
-    return f"{text}: {theme.points(best['drop'])} ({theme.interval(best['drop_low'], best['drop_high'])}) of {amount(_metric(rows), best['dense'])}."
+    return f"{text}: {theme.points(best['drop'])} ({theme.interval(best['drop_low'], best['drop_high'])}) of {amount(metric_of(rows), best['dense'])}."
 
 
 def drop_heatmap(frame: pd.DataFrame, method: str, split: str = "test", dark: bool = False) -> Shown:
@@ -136,7 +133,7 @@ def drop_heatmap(frame: pd.DataFrame, method: str, split: str = "test", dark: bo
         zmin=-bound,
         zmax=bound,
         colorscale=theme.diverging(dark),
-        colorbar={"title": {"text": f"Drop ({point_of(_metric(rows))})"}},
+        colorbar={"title": {"text": f"Drop ({point_of(metric_of(rows))})"}},
         hovertemplate="%{y}, %{x}: drop %{z:.1f} points<extra></extra>",
     )
     figure.update_yaxes(autorange="reversed")
@@ -151,7 +148,7 @@ def drop_heatmap(frame: pd.DataFrame, method: str, split: str = "test", dark: bo
 def _mark(rows: pd.DataFrame) -> str:
     if rows["p_holm"].isna().all():
         return "no tests here: only the test split belongs to the family of comparisons"
-    return f"* significant at .05 by {tested(_metric(rows))}, Holm-corrected over all methods, levels and languages of the study"
+    return f"* significant at .05 by {tested(metric_of(rows))}, Holm-corrected over all methods, levels and languages of the study"
 
 
 def _cell(drop: float, p: float) -> str:
@@ -169,7 +166,7 @@ def drop_bars(
         return blank(MISSING, REMEDY, dark)
     sources = rows.loc[rows["source"], "language"].tolist()
     codes = theme.ordered(rows["language"].tolist(), sources)
-    figure = canvas(dark, height=420, y=f"Drop against dense ({point_of(_metric(rows))})")
+    figure = canvas(dark, height=420, y=f"Drop against dense ({point_of(metric_of(rows))})")
     for (method, recipe), group in stacked(rows, ("method", "recipe")):
         group = group.set_index("language").reindex(codes)
         middle, low, high = (in_percent(group[name]) for name in ("drop", "drop_low", "drop_high"))
@@ -215,7 +212,7 @@ def did_dots(
         )
     title, scale = DID[name]
     codes = theme.ordered(rows["language"].tolist())
-    figure = canvas(dark, height=140 + 30 * len(codes), x=title.format(points=point_of(_metric(rows))))
+    figure = canvas(dark, height=140 + 30 * len(codes), x=title.format(points=point_of(metric_of(rows))))
     figure.add_vline(x=0, line={"color": theme.look(dark).text, "width": 1})
     groups = stacked(rows, ("method", "recipe"))
     for place, ((method, recipe), group) in enumerate(groups):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.measures.blocks import Block, with_interval
-from analysis.measures.drops import keys
+from analysis.measures.drops import keys, mean_drop
 from analysis.measures.plan import Study
 from engine import record
 
@@ -72,7 +72,7 @@ def _advantages(block: Block, groups: dict[str, str], used: dict[str, tuple[str,
         ]
         for code in block.items.languages if others else ():
             columns = np.array([block.column(other) for other in others])
-            value = float(np.mean([(state.score[code] - other.score[code]).mean() for other in others]))
+            value = float(np.mean([mean_drop(state, other, code) for other in others]))
             values_B = block.score[code][:, block.column(state)] - block.score[code][:, columns].mean(1)
             facts = {name: keys(block, state)[name] for name in ("study", "split", "sparsity", "method")}
             yield {**facts, "language": code, **with_interval("advantage", value, values_B)}

@@ -102,9 +102,7 @@ def _rows(frame: pd.DataFrame, beside: Beside, continued: pd.DataFrame | None) -
     cells, dense = _cells(frame, seeds), beside.dense(seeds)
     on = {} if continued is None else _cells(continued, tuple(sorted(set(continued["seed"]) & set(seeds))))
     for (task, kind), places in _by_kind([place for place in cells if place in dense]):
-        gaps = {
-            place: contributions(dense[place][0], cells[place][0], cells[place][1], BETTER[kind]) for place in places
-        }
+        gaps = {place: _gap(dense[place], cells[place], BETTER[kind]) for place in places}
         rows = [
             {
                 "task": task, "kind": kind, "seeds": len(seeds), "language": place[2], "source": place[2] in beside.sources, "n": int(cells[place][1].sum()),
@@ -120,6 +118,15 @@ def _rows(frame: pd.DataFrame, beside: Beside, continued: pd.DataFrame | None) -
             means = {name: float(np.mean([row[name] for row in others])) for name in MEANS}
             lost = _lost([gaps[(task, kind, row["language"])] for row in others])
             yield {**rows[0], "language": MEAN, "source": False, "n": min(row["n"] for row in others), **means, **lost}
+
+
+def _gap(dense: Cell, state: Cell, better: float) -> Floats:
+    """The loss by item; of the means where one of the two was kept by a version that knew no items."""
+    if dense[0].shape != state[0].shape:
+        dense, state = (
+            (values.sum(1, keepdims=True), weights.sum(keepdims=True)) for values, weights in (dense, state)
+        )
+    return contributions(dense[0], state[0], state[1], better)
 
 
 def _by_kind(places: list[tuple[Any, ...]]) -> Iterator[tuple[tuple[Any, Any], list[tuple[Any, ...]]]]:

@@ -1,7 +1,7 @@
 """Is a state worse than another in the study's metric, item by item (M§6.1): the one test of drops and of pairs.
 
-Where an item is right or wrong by definition, McNemar's exact test of the changed items. Where it is not (entity F1,
-BLEU, a correlation, graded answers) a sign-flip test of what every item adds to the metric (`State.influence`): its
+Of accuracy, the share of right items, McNemar's exact test of the changed items. Of every other metric (any F1, BLEU, a
+correlation, graded answers), which may fall while as many items are right as before, a sign-flip test of what every item adds to the metric (`State.influence`): its
 power falls where an exact test's would, its p has no floor that Holm's correction over hundreds of cells would turn
 into 1, and unlike swapping the two models' answers it does not ask that their outputs be on one scale.
 """
@@ -26,11 +26,14 @@ def tests(first: State, second: State, code: str) -> dict[str, float]:
     parts_SN = first.influence[code] - second.influence[code]
     square = float((parts_SN**2).mean())  # of items that are right or wrong: the share of discordant ones
     row = {"discordant": float("nan"), "minimum_detectable": inference.detectable(parts_SN.shape[1], square)}
-    if not ITEM_SCORES[first.metric].correct:
-        return {"p": _over_seeds(inference.sign_flips(parts_SN, SEED).tolist()), **row}
-    a_SN, b_SN = first.score[code], second.score[code]
-    p_S = [inference.mcnemar(a_N, b_N) for a_N, b_N in zip(a_SN, b_SN, strict=True)]
-    return {"p": _over_seeds(p_S), **row, "discordant": float((a_SN != b_SN).mean())}
+    item, (a_SN, b_SN) = ITEM_SCORES[first.metric], (first.score[code], second.score[code])
+    if item.correct:
+        row["discordant"] = float((a_SN != b_SN).mean())
+    if item.exact:
+        p_S = [inference.mcnemar(a_N, b_N) for a_N, b_N in zip(a_SN, b_SN, strict=True)]
+    else:
+        p_S = inference.sign_flips(parts_SN, SEED).tolist()
+    return {"p": _over_seeds(p_S), **row}
 
 
 def _over_seeds(p_S: Sequence[float]) -> float:

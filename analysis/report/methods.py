@@ -72,7 +72,7 @@ def _set(part: Any) -> str:
 
 def measures(report: Report) -> Section:
     """The study's score and every measure that a figure shows."""
-    names = dict.fromkeys(name for entry, _ in report.shown for name in entry.measures)
+    names = dict.fromkeys(name for entry, _ in report.shown for name in entry.defined(report.told))
     metric = str(next(iter(report.configs.values()))["metric"])
     found = [_entry("measures", name) for name in names]
     if metric in METRICS:

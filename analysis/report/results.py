@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from analysis import storyboard, theme
+from analysis.figures.base import metric_of, tested
 from analysis.figures.drops import MEAN, SIGNIFICANT, named
 from analysis.report.parts import Section, Table, figure, table
 from analysis.story import Told
@@ -43,8 +44,8 @@ def scores(report: Report) -> Section:
          "dense": [theme.percent(first.loc[code, "dense"]) for code in codes if code in first.index],
          **{method: [cells.get(code, "–") for code in codes if code in first.index] for method, cells in found.items()}}
     )  # fmt: skip
-    caption = "Score; under it the drop from dense in points, with its 95% interval; * significant at .05 (exact McNemar, Holm over the whole study)."
-    metric = str(rows["metric"].iloc[0]).replace("_", " ")
+    caption = f"Score; under it the drop from dense in points, with its 95% interval; * significant at .05 ({tested(metric_of(rows))}, Holm over the whole study)."
+    metric = metric_of(rows).replace("_", " ")
     safe = _safe(told)
     title = f"{metric.capitalize()} at {theme.level(told.level)} sparsity, split {told.split}"
     return Section("scores", "Results", tables=[table(title, frame, caption), *([safe] if safe else [])])
@@ -85,7 +86,7 @@ def story(report: Report) -> Section:
     return Section(
         "figures",
         "Figures",
-        figures=[figure(entry.name, entry.title, shown, entry.measures) for entry, shown in report.shown],
+        figures=[figure(entry.name, entry.title, shown, entry.defined(report.told)) for entry, shown in report.shown],
     )
 
 

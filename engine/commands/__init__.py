@@ -36,7 +36,9 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 def fail(lines: list[str], code: int) -> typer.Exit:
     """Print one unwrapped line per problem to stderr and give the exit to raise."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and (number := int(os.environ.get("RANK", "0"))):
+    from engine import device
+
+    if device.launched() > 1 and (number := device.launch_number()):
         # Mostly every process finds the same. The main one says it, and its end ends this one before it repeats it.
         time.sleep(GRACE_SECONDS)
         lines = [f"process {number}: {line}" for line in lines]

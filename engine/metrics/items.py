@@ -10,13 +10,21 @@ class ItemScore:
     """What the `score` of one item is in a study with this headline.
 
     `whole`: an item can be wholly right (score 1), so that it can break and be repaired. `correct`: the score is 0 or 1
-    by definition, so that McNemar's test applies. `mean`: the headline is the mean of these scores.
+    by definition. `mean`: the headline is the mean of these scores.
     """
 
     title: str
     whole: bool = True
     correct: bool = False
     mean: bool = False
+
+    @property
+    def exact(self) -> bool:
+        """Whether McNemar's test of the items is a test of the headline: it is the share of right ones (accuracy).
+
+        A model that gives every item the commoner answer may lose nothing of it, and all of its F1.
+        """
+        return self.correct and self.mean
 
 
 _ERROR = ItemScore("Absolute error, negative", whole=False)

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from analysis import theme
-from analysis.figures.base import exact, scored, tested
+from analysis.figures.base import scored, test_row, tested
 from analysis.figures.drops import MEAN, named
 from pages.ui import controls, show
 
@@ -96,7 +96,7 @@ def numbers(rows: pd.DataFrame) -> None:
         "smallest drop that this many items show with 80% power. Above chance is blank where dense is not above it."
     )
     with st.container(horizontal=True):
-        for name in (metric, "mcnemar" if exact(metric) else "sign_flips", *DEFINED):
+        for name in (metric, test_row(metric), *DEFINED):
             show.definition(name)
 
 

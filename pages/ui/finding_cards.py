@@ -7,6 +7,7 @@ import json
 import pandas as pd
 import streamlit as st
 
+from analysis.figures import base
 from analysis.figures.drops import MEAN
 from pages.ui import controls, navigation, show
 
@@ -39,7 +40,7 @@ def silent(tested: pd.DataFrame, rows: pd.DataFrame, method: str, level: float, 
         st.info("Cards are written for the split test only, whose p values are corrected over the whole study.")
         return
     sure = rows.loc[rows["language"] != MEAN, "language"].nunique() if len(rows) else 0
-    test = "their intervals" if tested["p_holm"].isna().all() else "exact McNemar"
+    test = base.tested(base.metric_of(tested))
     st.caption(
         f"{sure} of {len(tested)} languages change significantly under {where} ({test}, Holm over the whole study); the others have no card. "
         "Rules write these sentences from the measured tables; each arrow opens what it rests on."

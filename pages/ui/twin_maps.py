@@ -95,7 +95,8 @@ def _side_by_side(choice: arms.Choice, wanted: Sequence[Wanted], rows: Sequence[
     events = {side: st.session_state.get(f"figure-{_key(side)}") for side in SIDES}
     lasso = picked.lassoed(events)
     known = list(zip(texts["language"], texts["id"], strict=True))
-    found = [item for item in dict.fromkeys([*lasso, *picked.matching(texts, label, words)]) if item in set(known)]
+    there = set(known)
+    found = [item for item in dict.fromkeys([*lasso, *picked.matching(texts, label, words)]) if item in there]
     items = picked.with_translations(found, known) if every else found
     for column, side, one, part in zip(st.columns(2), SIDES, wanted, rows, strict=True):
         with column:
