@@ -36,7 +36,8 @@ def contributions(dense: ArrayLike, state: ArrayLike, weights: ArrayLike, better
 # fmt: off
 ROWS: tuple[Metric, ...] = (
     Metric("probe", "Probe accuracy", "How often a linear classifier on the frozen encoder's mean states answers another task rightly.",
-           "M§6.10", "Xu et al. 2022 (arXiv 2112.07198)", "accuracy", "higher", 0.0, 1.0, "", "Diagnose"),
+           "M§6.10", "Xu et al. 2022 (arXiv 2112.07198)", "accuracy", "higher", 0.0, 1.0,
+           r"\frac{1}{N}\sum_i\left[\arg\max_c (W\bar z_i+b)_c=y_i\right]", "Diagnose"),
     Metric("masked_token_loss", "Masked-token loss", "The cross-entropy of hidden tokens under the checkpoint's own language-model head; the same tokens are hidden in every state.",
            "M§6.10", "standard", "nats", "lower", 0.0, None, r"\frac{\sum_i\sum_{t\in H_i}-\log p(t)}{\sum_i|H_i|}", "Diagnose"),
     Metric("probing_lost", "Lost beside the task", "What pruning took: probe accuracy lost, or loss of hidden tokens gained, against the dense model on the same items.",
