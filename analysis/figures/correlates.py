@@ -28,7 +28,7 @@ def correlate_dots(
         return blank(NOTHING, REMEDY, dark)
     rows = rows.set_index("factor").reindex([name for name in FACTORS if name in set(rows["factor"])]).reset_index()
     names = [FACTORS[name] for name in rows["factor"]]
-    figure = canvas(dark, height=160 + 34 * len(rows), x="Rank correlation with the drop")
+    figure = canvas(dark, height=160 + 34 * len(rows), x="Rank correlation (ρ)")
     figure.add_bar(
         x=rows["without_high"] - rows["without_low"], base=rows["without_low"], y=names, orientation="h", name="without any one language", width=0.5,
         marker={"color": theme.faded(theme.GREY, 0.35)}, customdata=rows[["without_low", "without_high", "decisive"]].to_numpy(),

@@ -41,8 +41,9 @@ def silent(tested: pd.DataFrame, rows: pd.DataFrame, method: str, level: float, 
         return
     sure = rows.loc[rows["language"] != MEAN, "language"].nunique() if len(rows) else 0
     test = base.tested(base.metric_of(tested))
+    rest = "; the others have no card" if sure < len(tested) else ""
     st.caption(
-        f"{sure} of {len(tested)} languages change significantly under {where} ({test}, Holm over the whole study); the others have no card. "
+        f"{sure} of {len(tested)} languages change significantly under {where} ({test}, Holm over the whole study){rest}. "
         "Rules write these sentences from the measured tables; each arrow opens what it rests on."
     )
     if rows.empty:
@@ -55,7 +56,7 @@ def card(clauses: pd.DataFrame) -> None:
     st.markdown(f"**{show.escape(_sentence(first['text']))}**")
     evidence(first, "evidence")
     for clause in others:
-        left, right = st.columns([5, 2], vertical_alignment="center")
+        left, right = st.columns([3, 2], vertical_alignment="center")
         left.markdown(show.escape(_sentence(clause["text"])))
         with right:
             evidence(clause, EVIDENCE.get(clause["page"], clause["page"]))
