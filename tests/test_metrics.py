@@ -250,7 +250,7 @@ def test_import_loads_no_torch():
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
 
 
-def test_tags_without_spans_have_no_entity_f1():
+def test_tags_without_spans_have_no_entity_f1() -> None:
     from engine.metrics import scores_of
 
     assert scores_of("token", "token_accuracy") == ("token_accuracy", "token_macro_f1")
