@@ -180,3 +180,12 @@ def test_a_study_runs_from_file_to_table(tiny_study, tmp_path: Path) -> None:
         ("magnitude", 0.9),
     }
     assert all(row["low"] <= row["value"] <= row["high"] for row in rows)
+
+
+def test_a_store_that_cannot_be_written_is_wrong_input(tmp_path: Path) -> None:
+    from engine.commands.kept import keep
+    from engine.config import ConfigError
+
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(ConfigError, match="--store: must be a folder that can be written; got .*file"):
+        keep("", tmp_path / "file" / "study", tmp_path)

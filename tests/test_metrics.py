@@ -248,3 +248,10 @@ def test_import_loads_no_torch():
     code = "import sys, engine.metrics; sys.exit('torch' in sys.modules)"
     root = Path(__file__).parent.parent
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+def test_tags_without_spans_have_no_entity_f1() -> None:
+    from engine.metrics import scores_of
+
+    assert scores_of("token", "token_accuracy") == ("token_accuracy", "token_macro_f1")
+    assert scores_of("token", "f1") == ("f1", "token_accuracy", "token_macro_f1")

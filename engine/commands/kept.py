@@ -18,7 +18,14 @@ def keep_file(study_file: Path, folder: Path, base: Path) -> None:
 
 def keep(text: str, folder: Path, base: Path) -> None:
     """Write a study's text with the folder that its paths start from."""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        from engine.config import ConfigError
+
+        raise ConfigError(
+            [f"--store: must be a folder that can be written; got {folder.parent}: {error.strerror}"]
+        ) from None
     with record.atomic(folder / "study.toml") as temporary:
         temporary.write_text(text, encoding="utf-8")
     record.write_json(folder / "study.json", {"schema": record.SCHEMA, "base": str(base)})

@@ -40,8 +40,12 @@ SCORES: dict[str, tuple[str, ...]] = {
 }
 # Scores that only make sense where a row of the tasks table asks for them (F1 of one class: which one?).
 ASKED: dict[str, tuple[str, ...]] = {"sequence": ("binary_f1",), "pair": ("binary_f1",)}
+# Scores that exist only as the headline: tags that form no spans (parts of speech) have token accuracy as headline,
+# and an entity F1 of zero beside it would be a number about nothing.
+ONLY_HEADLINE: dict[str, tuple[str, ...]] = {"token": ("f1",)}
 
 
 def scores_of(kind: str, headline: str) -> tuple[str, ...]:
     """The scores that predictions of a task type hold, the task's own headline first."""
-    return tuple(dict.fromkeys((headline, *SCORES.get(kind, ()))))
+    others = (name for name in SCORES.get(kind, ()) if name not in ONLY_HEADLINE.get(kind, ()))
+    return tuple(dict.fromkeys((headline, *others)))
