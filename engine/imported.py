@@ -95,9 +95,9 @@ def _refuse_other_shapes(pruned: nn.Module, dense: nn.Module) -> None:
 
 def complete(study_file: Path, dense: Path, pruned: Path, name: str) -> str:
     """The text of `study_file` with the pair written into it. Raises ConfigError for what contradicts it."""
-    for key, folder in (("dense", dense), ("pruned", pruned)):
-        if not folder.is_dir():
-            raise ConfigError([f"{key}: must be a folder; got {folder}"])
+    folders = {"dense": dense, "pruned": pruned}
+    if missing := [f"{key}: must be a folder; got {folder}" for key, folder in folders.items() if not folder.is_dir()]:
+        raise ConfigError(missing)
     text = _read(study_file)
     try:
         raw = tomllib.loads(text)

@@ -186,6 +186,8 @@ def refuse(pair: Path, target: Path, match: str, *, dense: Path | None = None, p
 
 def test_what_is_no_pair_is_refused(pair: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
     refuse(pair, tmp_path, "pruned: must be a folder; got .*nowhere", pruned=tmp_path / "nowhere")
+    both = r"dense: must be a folder; got .*\n?.*pruned: must be a folder"
+    refuse(pair, tmp_path, both, dense=tmp_path / "absent", pruned=tmp_path / "nowhere")
     refuse(pair, tmp_path, "model: must be left out", text='[model]\nname = "bundled"\n')
     refuse(pair, tmp_path, "train.epochs: must be 0", text="[train]\nbatch_size = 8\n")
     refuse(pair, tmp_path, r"pruned: must have zeros .* has 0.00% zeros", pruned=pair / "dense")
