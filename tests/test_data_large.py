@@ -31,13 +31,15 @@ recipe = "magnitude"
 levels = [0.5]
 """
 READ = """
-import json, resource, sys
+import json, re, sys
+from pathlib import Path
 import psutil
 from engine import config, data
 study = config.load(sys.argv[1])
 before = psutil.Process().memory_info().rss
 found = data.load_task(study)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+# Not ru_maxrss, which outlives exec and so begins with what the test process had.
+peak = int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text()).group(1)) * 1024
 sizes = {f"{split} {code}": len(frame) for (split, code), frame in found.frames.items()}
 print(json.dumps({"grown": peak - before, "notes": found.notes, "sizes": sizes}))
 """
