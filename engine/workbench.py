@@ -216,12 +216,13 @@ class Workbench:
         return evaluate.value(self.data.type, found.stats)
 
     def text_frame(self) -> pd.DataFrame:
-        """Token, word, truncation and unknown counts per evaluated item (M§6.9), for `text.parquet`."""
+        """Token, word, truncation and unknown counts per scored item (M§6.9), for `text.parquet`: means of its rows."""
         frame, encoded = self.test
         joined = pd.Series([text.replace("\t", " ") for text in self.data.type.texts(frame)])
         unknown = self.tokenizer.unk_token_id
         full = self.encode_untruncated(frame)
-        return frame[["language", "split", "id"]].assign(
+        found = frame[["language", "split"]].assign(
+            id=self.data.type.items(frame),
             tokens=full,
             words=joined.str.split().str.len().to_numpy(),
             characters=joined.str.len().to_numpy(),
@@ -231,6 +232,10 @@ class Workbench:
                 for item in range(len(encoded))
             ],
         )
+        item = ["language", "split", "id"]
+        if found.duplicated(item).any():
+            found = found.groupby(item, sort=False, observed=True).mean().reset_index()
+        return found
 
     def encode_untruncated(self, frame: pd.DataFrame) -> np.ndarray:
         """Tokens that each example would have without a limit, special tokens included."""

@@ -52,6 +52,10 @@ class Ranking(TaskType):
         except ValueError:
             return replace(self, grades=tuple(float(place) for place in range(len(labels))))
 
+    def items(self, frame: pd.DataFrame) -> pd.Series:
+        """Queries: what is scored."""
+        return frame["group"]
+
     def baselines(self, frame: pd.DataFrame, labels: tuple[str, ...]) -> dict[str, float]:
         """nDCG of a random order: what a model scores that gives all candidates of a query the same."""
         grades = np.array(self.grades)[places(frame["label"], labels)]

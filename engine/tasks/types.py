@@ -79,6 +79,10 @@ class TaskType(Protocol):
         """The class of every row, for stratified choices and as the probe's label; "" where there is none."""
         return frame["id"].map(lambda _: "")
 
+    def items(self, frame: pd.DataFrame) -> pd.Series:
+        """The id of the scored item that every row belongs to; items of several rows are averaged where a row counts."""
+        return frame["id"]
+
     def texts(self, frame: pd.DataFrame) -> list[str]:
         """The input text of every row: for overlap with training and for token statistics."""
         columns = [column for column in (*self.columns, *self.optional) if column in ("text", "pair", "query")]
