@@ -9,9 +9,8 @@ All randomness comes from the `seed` argument: the same seed draws the same resa
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -117,24 +116,6 @@ def paired_bootstrap(a: ArrayLike, b: ArrayLike, seed: int, resamples: int = RES
     return (float(difference_SN.mean()), *_limits(replicates([difference_SN], seed, resamples)[:, 0]))
 
 
-def joint_bootstrap(
-    a: Sequence[ArrayLike], b: Sequence[ArrayLike], seed: int, resamples: int = RESAMPLES, parallel: bool = True
-) -> tuple[Floats, Interval]:
-    """Differences a − b of G languages: a G×3 array of (difference, low, high) and the same for their mean.
-
-    `a[l]`, `b[l]`: items or seeds × items of language l. On parallel sets the same items are drawn in every
-    language, so that the interval of the mean keeps what hard items do to all languages at once; `parallel=False`
-    draws items per language (lengths may differ). Seeds are always drawn jointly. Languages weigh equally.
-    """
-    if len(a) != len(b):
-        raise ValueError(f"a, b: must hold the same languages; got {len(a)} and {len(b)}")
-    differences = [_differences(a[g], b[g], f"a[{g}], b[{g}]") for g in range(len(a))]
-    values_BG = replicates(differences, seed, resamples, parallel)
-    means = [float(difference_SN.mean()) for difference_SN in differences]
-    per_language_G3 = np.array([(mean, *_limits(values_B)) for mean, values_B in zip(means, values_BG.T, strict=True)])
-    return per_language_G3, (float(np.mean(means)), *_limits(values_BG.mean(1)))
-
-
 def difference_in_differences(
     dense: ArrayLike, pruned: ArrayLike, dense_source: ArrayLike, pruned_source: ArrayLike, seed: int,
     resamples: int = RESAMPLES,
@@ -149,18 +130,6 @@ def difference_in_differences(
     if drop.shape != drop_source.shape:
         raise ValueError(f"dense, dense_source: must be the same items; got {drop.shape} and {drop_source.shape}")
     return paired_bootstrap(drop, drop_source, seed, resamples)
-
-
-def bootstrap_metric(stats: ArrayLike, metric: Callable[..., Any], seed: int, resamples: int = RESAMPLES) -> Interval:
-    """Any score of engine.metrics with its 95% item bootstrap: (value, low, high).
-
-    `stats` is items × statistics; `metric(stats)` gives the value and `metric(stats, weights_BN)` B values of
-    resamples. Resamples without a value (NaN) are left out.
-    """
-    stats_NK, rng = finite("stats", stats, 2), generator(seed)
-    counts = (resample_counts(len(stats_NK), rng, size) for size in _chunks(resamples, len(stats_NK)))
-    values_B = np.concatenate([metric(stats_NK, weights_BN) for weights_BN in counts])
-    return (float(metric(stats_NK)), *_limits(values_B))
 
 
 def _correctness(name: str, values: ArrayLike) -> NDArray[np.bool_]:

@@ -7,7 +7,6 @@ import pytest
 import scipy.stats
 
 from analysis import inference
-from engine import metrics
 from tests import reference
 
 
@@ -172,37 +171,30 @@ def test_items_alone_cover_too_little_when_seeds_differ():
     assert items < both
 
 
-def test_joint_bootstrap_keeps_what_items_do_to_all_languages():
+def test_replicates_keep_what_items_do_to_all_languages():
     rng = np.random.default_rng(0)
     hard = rng.normal(size=300)
-    a = [hard + 0.3 * rng.normal(size=(2, 300)) + shift for shift in (0.1, 0.2, 0.4)]
-    b = [np.zeros((2, 300))] * 3
-    languages, mean = inference.joint_bootstrap(a, b, seed=0)
-    _, apart = inference.joint_bootstrap(a, b, seed=0, parallel=False)
-    assert languages.shape == (3, 3)
-    assert languages[:, 0] == pytest.approx([x.mean() for x in a])
-    assert mean[0] == pytest.approx(np.mean(a))
-    assert mean[2] - mean[1] > 1.4 * (apart[2] - apart[1])
-    for language, row in zip(a, languages, strict=True):
-        assert row == pytest.approx(inference.paired_bootstrap(language, b[0], seed=0))
-    again, _ = inference.joint_bootstrap(a, b, seed=0)
-    assert (again == languages).all()
+    sets = [hard + 0.3 * rng.normal(size=(2, 300)) + shift for shift in (0.1, 0.2, 0.4)]
+    joint, apart = (inference.replicates(sets, 0, parallel=parallel) for parallel in (True, False))
+    assert joint.shape == (inference.RESAMPLES, 3)
+    spread = [np.subtract(*np.quantile(values.mean(1), [0.975, 0.025])) for values in (joint, apart)]
+    assert spread[0] > 1.4 * spread[1]
+    for values, drawn in zip(sets, joint.T, strict=True):
+        limits = inference.paired_bootstrap(values, np.zeros((2, 300)), seed=0)[1:]
+        assert limits == pytest.approx(np.quantile(drawn, [0.025, 0.975]))
 
 
-def test_joint_bootstrap_of_unequal_languages():
-    a, b = [outcomes((2, 30)), outcomes((2, 50))], [np.zeros((2, 30)), np.zeros((2, 50))]
-    languages, mean = inference.joint_bootstrap(a, b, 0, parallel=False)
-    assert mean[0] == pytest.approx(languages[:, 0].mean())
+def test_replicates_of_unequal_languages():
+    sets = [outcomes((2, 30)), outcomes((2, 50))]
+    assert inference.replicates(sets, 0, parallel=False).shape == (inference.RESAMPLES, 2)
     with pytest.raises(ValueError, match="must share seeds, and items if parallel"):
-        inference.joint_bootstrap(a, b, 0)
+        inference.replicates(sets, 0)
     with pytest.raises(ValueError, match="must share seeds"):
-        inference.joint_bootstrap([a[0], a[1][:1]], [b[0], b[1][:1]], 0, parallel=False)
-    with pytest.raises(ValueError, match=r"a\[1\]: must be finite"):
-        inference.joint_bootstrap([a[0], a[1] * np.nan], b, 0, parallel=False)
-    with pytest.raises(ValueError, match="same languages; got 1 and 2"):
-        inference.joint_bootstrap(a[:1], b, 0)
+        inference.replicates([sets[0], sets[1][:1]], 0, parallel=False)
+    with pytest.raises(ValueError, match=r"values\[1\]: must be finite"):
+        inference.replicates([sets[0], sets[1] * np.nan], 0, parallel=False)
     with pytest.raises(ValueError, match="at least one set"):
-        inference.joint_bootstrap([], [], 0)
+        inference.replicates([], 0)
 
 
 def test_difference_in_differences():
@@ -216,18 +208,6 @@ def test_difference_in_differences():
         inference.difference_in_differences(dense, pruned, source, source_pruned * np.nan, 0)
     with pytest.raises(ValueError, match="dense, dense_source: must be the same items"):
         inference.difference_in_differences(dense, pruned, source[:, 1:], source_pruned[:, 1:], 0)
-
-
-def test_bootstrap_metric():
-    rng = np.random.default_rng(0)
-    gold, predicted = rng.integers(3, size=(2, 300))
-    stats = np.stack([gold == predicted, gold, predicted], axis=1)
-    value, low, high = inference.bootstrap_metric(stats, metrics.accuracy, 0)
-    assert (value, low, high) == pytest.approx(inference.paired_bootstrap(stats[:, 0], np.zeros(300), 0), abs=0.01)
-    value, low, high = inference.bootstrap_metric(stats, metrics.macro_f1, 0)
-    assert low < value < high and value == metrics.macro_f1(stats)
-    value, low, high = inference.bootstrap_metric(np.array([[1.0, 2.0]] * 3), metrics.pearson, 0)
-    assert math.isnan(value) and math.isnan(low) and math.isnan(high)
 
 
 def test_resample_counts():
